@@ -1,0 +1,201 @@
+"""Folders of images in, folders of images out, and nothing done twice."""
+
+from __future__ import annotations
+
+import glob
+import hashlib
+import json
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from fastreg.images import SUFFIXES, Image, read, replacing, write
+
+
+class Source(NamedTuple):
+    """An image, and the path it is to have within an output folder."""
+
+    path: Path
+    relative: Path
+
+
+class Job(NamedTuple):
+    """An image to read and the file to write."""
+
+    source: Path
+    target: Path
+
+
+class Outcome(NamedTuple):
+    """What became of a job: ``done``, ``skipped`` (it was done before) or ``failed``, with the reason."""
+
+    job: Job
+    status: str
+    reason: str = ""
+
+
+def expand(inputs: Sequence[str | Path], without: Path | None = None) -> list[Source]:
+    """The images that files, globs and folders stand for, in the order given and sorted within a folder.
+
+    Parameters
+    ----------
+    inputs
+        Files, globs (``**`` goes into sub-folders) and folders, which are searched with their sub-folders for known
+        endings; hidden files are left out.
+    without
+        A folder to leave out: the output, where it lies within an input.
+
+    Raises
+    ------
+    ValueError
+        If an input does not exist, a file is of an unknown kind, or there is no image at all.
+    """
+    sources: dict[Path, Source] = {}
+    for text in inputs:
+        path = Path(text)
+        if path.is_dir():
+            found = _search(path)
+            if without is not None and without.resolve() != path.resolve():
+                found = [source for source in found if not source.path.resolve().is_relative_to(without.resolve())]
+        elif path.exists():
+            if path.suffix.lower() not in SUFFIXES:
+                raise ValueError(f"{path} is not an image: expected one of {', '.join(SUFFIXES)}")
+            found = [Source(path, Path(path.name))]
+        elif glob.has_magic(str(path)):
+            found = _match(path)
+        else:
+            raise ValueError(f"there is no file or folder {path}")
+        for source in found:
+            sources.setdefault(source.path.resolve(), source)
+    if not sources:
+        raise ValueError(f"no images in {', '.join(str(text) for text in inputs)}: expected {', '.join(SUFFIXES)}")
+    return list(sources.values())
+
+
+def plan(inputs: Sequence[str | Path], output: str | Path) -> list[Job]:
+    """What to read and where to write it.
+
+    One input file may have an output file; everything else goes to an output folder, under the name of the input and
+    with the sub-folders of an input folder.
+
+    Raises
+    ------
+    ValueError
+        As `expand`, or if two inputs would become one output, or an output is an input.
+    """
+    output = Path(output)
+    sources = expand(inputs, output)
+    if output.suffix.lower() in SUFFIXES and not output.is_dir():
+        if len(inputs) != 1 or not Path(inputs[0]).is_file():
+            raise ValueError(f"the output {output} is a file, but the input is not one: expected a folder")
+        jobs = [Job(sources[0].path, output)]
+    else:
+        if output.exists() and not output.is_dir():
+            raise ValueError(f"the output {output} exists and is neither a folder nor an image")
+        jobs = [Job(source.path, output / source.relative) for source in sources]
+    taken: dict[Path, Path] = {}
+    origins = {job.source.resolve() for job in jobs}
+    for job in jobs:
+        target = job.target.resolve()
+        if target in origins:
+            raise ValueError(f"the output {job.target} is also an input: choose another folder")
+        if target in taken:
+            raise ValueError(
+                f"{taken[target]} and {job.source} would both become {job.target}: give their folder instead"
+            )
+        taken[target] = job.source
+    return jobs
+
+
+def run(
+    jobs: Sequence[Job],
+    restore: Callable[[Image], Image],
+    settings: Mapping[str, Any],
+    overwrite: bool = False,
+) -> Iterator[Outcome]:
+    """Do the jobs one after the other; a job that fails leaves nothing behind, and the others are done nevertheless.
+
+    Beside every output lies a hidden note, ``.NAME.fastreg.json``. A job is skipped where the note says that the output
+    was made of the same input with the same settings, and done again where they differ. A file without a note is not
+    ours, and is replaced with `overwrite` only.
+
+    Parameters
+    ----------
+    jobs
+        See `plan`.
+    restore
+        From image to image; a `ValueError` or `RuntimeError` fails the job.
+    settings
+        What the outputs depend on, as plain JSON values.
+    overwrite
+        Do everything again.
+    """
+    digest = hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()
+    for job in jobs:
+        try:
+            skipped = _do(job, restore, digest, overwrite)
+        except (OSError, ValueError, RuntimeError, MemoryError) as error:
+            lines = str(error).strip().splitlines() or [type(error).__name__]
+            text = lines[0] if str(job.source) in lines[0] else f"{job.source}: {lines[0]}"
+            yield Outcome(job, "failed", text)
+        else:
+            yield Outcome(job, "skipped" if skipped else "done")
+
+
+def _do(job: Job, restore: Callable[[Image], Image], settings: str, overwrite: bool) -> bool:
+    """Do a job, or return true where it was done before."""
+    facts = job.source.stat()
+    origin = {"settings": settings, "input_size": facts.st_size, "input_modified": facts.st_mtime_ns}
+    note = job.target.with_name(f".{job.target.name}.fastreg.json")
+    if job.target.exists() and not overwrite:
+        before = _read_note(note)
+        # an unfinished note is of a run that was interrupted between writing the output and saying so
+        if before is None or before.get("output_size", job.target.stat().st_size) != job.target.stat().st_size:
+            raise ValueError(
+                f"the output {job.target} exists and is not what fastreg wrote: use --overwrite to replace it"
+            )
+        if before == {**origin, "output_size": job.target.stat().st_size}:
+            return True
+    image = restore(read(job.source))
+    job.target.parent.mkdir(parents=True, exist_ok=True)
+    _write_note(note, origin)
+    try:
+        write(image, job.target)
+    except ValueError:
+        if not job.target.exists():
+            note.unlink(missing_ok=True)
+        raise
+    _write_note(note, {**origin, "output_size": job.target.stat().st_size})
+    return False
+
+
+def _read_note(path: Path) -> dict[str, Any] | None:
+    try:
+        note = json.loads(path.read_text())
+    except (OSError, ValueError):
+        return None
+    return note if isinstance(note, dict) else None
+
+
+def _write_note(path: Path, note: Mapping[str, Any]) -> None:
+    with replacing(path) as temporary:
+        temporary.write_text(json.dumps(note))
+
+
+def _search(folder: Path) -> list[Source]:
+    files = [path for path in folder.rglob("*") if path.suffix.lower() in SUFFIXES and path.is_file()]
+    sources = [Source(path, path.relative_to(folder)) for path in files]
+    visible = [source for source in sources if not any(part.startswith(".") for part in source.relative.parts)]
+    return sorted(visible, key=lambda source: source.relative.as_posix())
+
+
+def _match(pattern: Path) -> list[Source]:
+    """Images that a glob matches, relative to its part without wildcards."""
+    root = pattern
+    while glob.has_magic(str(root)):
+        root = root.parent
+    files = [Path(name) for name in sorted(glob.glob(str(pattern), recursive=True))]
+    files = [path for path in files if path.suffix.lower() in SUFFIXES and path.is_file()]
+    if not files:
+        raise ValueError(f"no images match {pattern}: expected {', '.join(SUFFIXES)}")
+    return [Source(path, path.relative_to(root)) for path in files]

@@ -1,0 +1,192 @@
+"""`fastreg evaluate`: how well a prior restores clean images that are degraded on purpose."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from fastreg.cli import choices
+
+if TYPE_CHECKING:
+    from fastreg.evaluation import Evaluation, Evaluator, Pictures, Row
+
+#: Rows of a contact sheet.
+SHEET_ROWS = 6
+
+
+def evaluate(
+    data: Annotated[str, typer.Option(metavar="DIR", help="Folder of clean images.", show_default=False)],
+    task: choices.TaskOption,
+    sigma: Annotated[
+        str, typer.Option(metavar="S[,S...]", help="Noise levels in units of [0, 1].", show_default=False)
+    ],
+    psf: choices.PsfOption = None,
+    boundary: choices.BoundaryOption = "reflect",
+    missing: Annotated[float, typer.Option(help="For inpaint: share of the pixels that are missing.")] = 0.5,
+    prior: choices.PriorOption = "alr",
+    weight: choices.WeightOption = None,
+    iterations: choices.IterationsOption = 50,
+    limit: Annotated[int | None, typer.Option(min=1, help="Only the first images by name.")] = None,
+    crop: Annotated[int | None, typer.Option(min=1, help="Only the central square of so many pixels.")] = None,
+    seed: choices.SeedOption = 0,
+    baseline: Annotated[
+        bool,
+        typer.Option(
+            "--baseline",
+            help="Also measure scikit-image: Wiener filter, biharmonic inpainting, or total variation for denoising.",
+        ),
+    ] = False,
+    json_file: Annotated[
+        Path | None, typer.Option("--json", metavar="FILE", help="Write all results; taken up again when interrupted.")
+    ] = None,
+    reuse: Annotated[
+        list[Path] | None,
+        typer.Option(metavar="FILE", help="Take results with the same settings from another JSON file."),
+    ] = None,
+    only: Annotated[str, typer.Option(metavar="I/N", help="Only the I-th of N parts of the images.")] = "1/1",
+    sheet: Annotated[Path | None, typer.Option(metavar="FILE.png", help="Write a contact sheet.")] = None,
+    device: choices.DeviceOption = "auto",
+    precision: choices.PrecisionOption = "ieee",
+    compile_mode: choices.CompileOption = "auto",
+) -> None:
+    """Degrade clean images with seeded noise, restore them, and measure PSNR and SSIM.
+
+    Noise is not clipped; PSNR is that of images clipped to [0, 1]. Noise and masks depend on the seed and the name of
+    an image only, so that a part of a folder gives the same numbers as the whole. An image that fails is reported and
+    left out of the means, and the exit code is 1.
+    """
+    from fastreg import evaluation, options
+
+    settings = evaluation.Settings(
+        data=data,
+        task=task,
+        sigmas=options.parse_sigmas(sigma),
+        prior=prior,
+        psf=psf,
+        boundary=boundary,
+        missing=missing,
+        weight=weight,
+        iterations=iterations,
+        limit=limit,
+        crop=crop,
+        seed=seed,
+        baseline=baseline,
+        precision=precision,
+        compile=compile_mode,
+        device=device,
+    )
+    if sheet is not None and sheet.suffix.lower() not in (".png", ".jpg", ".jpeg", ".webp"):
+        raise ValueError(f"the contact sheet {sheet} must be a .png, .jpg or .webp file")
+    for path in (json_file, sheet):
+        if path is not None and not path.parent.is_dir():
+            raise ValueError(f"there is no folder {path.parent} to write {path.name} to")
+    evaluator = evaluation.Evaluator(settings, evaluation.parse_shard(only))
+    known: list[Row] = []
+    for path in [*(reuse or []), *([json_file] if json_file and json_file.exists() else [])]:
+        rows = evaluator.reusable(path)
+        if not rows:
+            typer.echo(f"{path} was made with other settings or another model: it is not reused", err=True)
+        known.extend(rows)
+    result, pictures, failed = _measure(evaluator, known, json_file, sheet is not None)
+    if json_file is not None:
+        result.save(json_file)
+    _print(result)
+    if sheet is not None and pictures:
+        _draw(evaluator, result, pictures, sheet)
+    if failed:
+        raise typer.Exit(1)
+
+
+def _measure(
+    evaluator: Evaluator, known: list[Row], json_file: Path | None, with_pictures: bool
+) -> tuple[Evaluation, dict[tuple[str, float], Pictures], int]:
+    """Measure all images, writing down after each what is known; also the number of those that failed."""
+    from rich.console import Console
+    from rich.progress import Progress
+
+    ready = {(row.name, row.sigma): row for row in known}
+    shown = list(evaluator.files)[:SHEET_ROWS] if with_pictures else []
+    rows: list[Row] = []
+    pictures: dict[tuple[str, float], Pictures] = {}
+    failed = 0
+    console = Console(stderr=True)
+    with Progress(console=console, transient=True, disable=not console.is_terminal) as progress:
+        bar = progress.add_task("evaluating", total=len(evaluator.files) * len(evaluator.settings.sigmas))
+        for name in evaluator.files:
+            for sigma in evaluator.settings.sigmas:
+                row = ready.get((name, sigma))
+                drawn = name in shown and sigma == evaluator.settings.sigmas[0]
+                progress.advance(bar)
+                if row is None or drawn:
+                    try:
+                        row, seen = evaluator.measure(name, sigma)
+                    except ValueError as error:
+                        progress.stop()
+                        typer.echo(f"fastreg: failed: {name} at sigma {sigma:.3g}: {error}", err=True)
+                        progress.start()
+                        failed += 1
+                        continue
+                    if drawn:
+                        pictures[name, sigma] = seen
+                rows.append(row)
+            if json_file is not None:
+                evaluator.empty.with_rows(rows).save(json_file)
+    return evaluator.empty.with_rows(rows), pictures, failed
+
+
+def _print(result: Evaluation) -> None:
+    from rich.console import Console
+    from rich.table import Table
+
+    settings, means = result.settings, result.means()
+    with_baseline = settings.baseline
+    table = Table(title=f"{settings.task}, {settings.prior}, {len({row.name for row in result.rows})} images")
+    kinds = ["degraded", "restored", *(["baseline"] if with_baseline else [])]
+    table.add_column("sigma", justify="right")
+    table.add_column("image", overflow="fold")
+    for kind in kinds:
+        table.add_column(f"{kind}\nPSNR dB", justify="right")
+        table.add_column("\nSSIM", justify="right")
+    for sigma, scores in means.items():
+        rows = [row for row in result.rows if row.sigma == sigma]
+        for row in rows if len(rows) <= 20 else []:
+            table.add_row(f"{sigma:.3g}", row.name, *_cells([getattr(row, kind) for kind in kinds]), style="dim")
+        table.add_row(f"{sigma:.3g}", "mean", *_cells([scores[kind] for kind in kinds]), style="bold", end_section=True)
+    Console().print(table)
+
+
+def _cells(scores: list[tuple[float, float]]) -> list[str]:
+    return [text for psnr, ssim in scores for text in (f"{psnr:.2f}", f"{ssim:.4f}")]
+
+
+def _draw(evaluator: Evaluator, result: Evaluation, pictures: dict[tuple[str, float], Pictures], path: Path) -> None:
+    from fastreg import panel
+    from fastreg.images import replacing
+
+    rows = []
+    for row in result.rows:
+        seen = pictures.get((row.name, row.sigma))
+        if seen is None:
+            continue
+        scores = [None, row.degraded, row.restored, row.baseline]
+        rows.append(
+            (
+                row.name,
+                [
+                    panel.Cell(
+                        image.numpy(), title, "" if score is None else f"{score.psnr:.2f} dB  SSIM {score.ssim:.3f}"
+                    )
+                    for title, image, score in zip(
+                        ("clean", "degraded", "restored", "baseline"), seen, scores, strict=True
+                    )
+                    if image is not None
+                ],
+            )
+        )
+    settings = evaluator.settings
+    heading = f"{settings.task}, sigma {settings.sigmas[0]:.3g}, {settings.prior}"
+    picture = panel.contact_sheet(rows, heading)
+    with replacing(path) as temporary:
+        picture.save(temporary)

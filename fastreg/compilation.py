@@ -1,0 +1,60 @@
+"""The same solve through torch.compile."""
+
+from __future__ import annotations
+
+import copy
+
+import torch
+from torch import Tensor
+
+from fastreg.restorer import Restorer
+from fastreg.solvers.base import Problem
+
+#: Number formats for the convolutions of a prior; everything else stays in float32.
+PRECISIONS: dict[str, torch.dtype] = {
+    "ieee": torch.float32,
+    "tf32": torch.float32,
+    "bf16": torch.bfloat16,
+    "fp16": torch.float16,
+}
+
+
+class CompiledRestorer(Restorer):
+    """A restorer whose step is one compiled program with dynamic sizes; made by `Restorer.compile`.
+
+    The step is compiled once for single images and once for batches, on first use; sizes do not matter. The prior is a
+    copy in the precision asked for; operator, fidelity and solver are those of the original.
+    """
+
+    def __init__(self, restorer: Restorer, precision: str) -> None:
+        if precision not in PRECISIONS:
+            raise ValueError(f"precision must be one of {', '.join(PRECISIONS)}, got {precision!r}")
+        device = restorer.solver.schedule.device
+        if device.type != "cuda" and precision in ("tf32", "fp16"):
+            raise ValueError(f"precision {precision!r} needs a CUDA device, the restorer is on {device}")
+        if device.type == "cpu" and precision == "bf16" and not cpu_has_bf16():
+            raise ValueError("this CPU has no bf16 instructions: bf16 would be slower than 'ieee' and less exact")
+        prior = copy.deepcopy(restorer.prior).to(PRECISIONS[precision]).requires_grad_(False)
+        prior = prior.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        super().__init__(restorer.operator, restorer.fidelity, prior, restorer.solver)
+        self.weight_rule = restorer.weight_rule
+        self.precision = precision
+        self._compiled = torch.compile(self._step, dynamic=True)
+
+    def _step(self, y: Tensor, sigma: Tensor, weight: Tensor, row: Tensor, *state: Tensor) -> tuple[Tensor, ...]:
+        problem = Problem(self.operator, self.fidelity, self.prior, sigma, weight)
+        return tuple(self.solver.step(problem, y, self.solver.state(*state), row))
+
+    def solve(self, y: Tensor, sigma: Tensor, weight: Tensor) -> Tensor:
+        """Restore without looking at the values; `sigma` and `weight` are ``[B]``."""
+        with torch.no_grad():
+            problem = self.problem(sigma, weight)
+            state = tuple(t.contiguous() for t in self.solver.start(problem, y.contiguous()))
+            for row in self.solver.schedule.unbind(0):
+                state = self._compiled(y, problem.sigma, problem.weight, row, *state)
+            return self.solver.result(problem, self.solver.state(*state))
+
+
+def cpu_has_bf16() -> bool:
+    """Whether the CPU multiplies bf16 numbers in hardware (AVX512-BF16 or AMX)."""
+    return bool(torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported())

@@ -1,0 +1,152 @@
+"""What every linear degradation offers."""
+
+from __future__ import annotations
+
+import abc
+from typing import Any, ClassVar
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+
+class LinearOperator(nn.Module, abc.ABC):
+    """A linear degradation A from images ``[B, C, H, W]`` to measurements ``[B, ...]``.
+
+    Subclasses give `forward` and `adjoint`; everything else has a default that holds for any operator, and is
+    overridden where there is a closed form. All methods are pure and ask nothing of the host, so that a solve can be
+    compiled. Parameters of an operator (a PSF, a mask) are buffers and move with `to`.
+    """
+
+    #: What undoing the degradation is called; model cards keep their tuned weights under this name.
+    task: ClassVar[str] = "denoise"
+    #: Conjugate gradient iterations of the default `proximal`.
+    proximal_iterations: int = 20
+    #: Power iterations of the default `norm`.
+    norm_iterations: int = 30
+
+    @abc.abstractmethod
+    def forward(self, x: Tensor) -> Tensor:
+        """Degrade: A x."""
+
+    @abc.abstractmethod
+    def adjoint(self, y: Tensor) -> Tensor:
+        """Transpose, A* y: an image, exact for every boundary rule."""
+
+    def gradient(self, x: Tensor, y: Tensor) -> Tensor:
+        """Gradient of half the squared residual, A*(A x - y)."""
+        return self.adjoint(self(x) - y)
+
+    def initial(self, y: Tensor) -> Tensor:
+        """First image for an iteration, made from a measurement: `y` itself unless an operator knows better."""
+        return y
+
+    def image_shape(self, measurement: tuple[int, ...]) -> tuple[int, ...]:
+        """Shape of the image that a measurement of the given shape came from."""
+        return measurement
+
+    def check(self, y: Tensor) -> None:
+        """Raise where `y` cannot be a measurement of this operator, a batch of images unless it says otherwise.
+
+        Raises
+        ------
+        TypeError
+            If `y` is not a tensor of real floating-point numbers.
+        ValueError
+            If `y` has a shape that the operator cannot have produced.
+        """
+        check_images(y)
+
+    def proximal(self, z: Tensor, y: Tensor, step: Tensor | float) -> Tensor:
+        """Proximal map of the data term: ``argmin_x ||A x - y||^2 / 2 + ||x - z||^2 / (2 step)``.
+
+        Parameters
+        ----------
+        z
+            Image ``[B, C, H, W]``, also where the iteration starts.
+        y
+            Measurement.
+        step
+            Positive; a number, or a tensor that broadcasts against ``[B, 1, 1, 1]``.
+
+        Notes
+        -----
+        Solves (I + step A*A) x = z + step A* y by `proximal_iterations` steps of conjugate gradients from z.
+        """
+        x = z
+        residual = -step * self.gradient(x, y)  # right-hand side less (I + step A*A) z
+        direction = residual
+        square = _dot(residual, residual)
+        for _ in range(self.proximal_iterations):
+            image = direction + step * self.adjoint(self(direction))
+            curvature = _dot(direction, image)
+            length = square / torch.where(curvature > 0, curvature, 1)
+            x = x + length * direction
+            residual = residual - length * image
+            following = _dot(residual, residual)
+            direction = residual + following / torch.where(square > 0, square, 1) * direction
+            square = following
+        return x
+
+    def norm(self, shape: tuple[int, ...]) -> Tensor:
+        """Spectral norm of A on images of `shape` ``(B, C, H, W)``, a tensor of no dimension.
+
+        The default is a power iteration from a fixed positive image; it converges from below.
+        """
+        like = next(iter(self.buffers()), None)
+        dtype = like.dtype if like is not None and like.dtype.is_floating_point else torch.float32
+        device = None if like is None else like.device
+        x = torch.ones((1, *shape[1:]), dtype=dtype, device=device)
+        # a positive image with a little of every frequency
+        rows = torch.arange(shape[-2], dtype=dtype, device=device)[:, None]
+        columns = torch.arange(shape[-1], dtype=dtype, device=device)
+        x = x + 0.5 * torch.sin(1 + rows * columns + rows + 2 * columns)
+        square = _dot(x, x)
+        for _ in range(self.norm_iterations):
+            x = x / torch.where(square > 0, square, 1).sqrt()  # the zero operator has norm zero, not NaN
+            x = self.adjoint(self(x))
+            square = _dot(x, x)
+        return square.sqrt().sqrt().reshape(())
+
+
+def check_images(y: Tensor) -> None:
+    """Raise unless `y` is a batch of images, floating-point ``[B, C, H, W]`` with at least one pixel."""
+    if not isinstance(y, Tensor) or not y.is_floating_point():
+        what = f"a tensor of {y.dtype}" if isinstance(y, Tensor) else f"{type(y).__name__}"
+        raise TypeError(f"images must be a floating-point tensor [B, C, H, W], got {what}")
+    if y.ndim != 4 or y.numel() == 0:
+        raise ValueError(f"images must be [B, C, H, W] with at least one pixel, got the shape {list(y.shape)}")
+
+
+def as_numbers(value: Any, name: str) -> Tensor:
+    """Copy of a tensor, an array or nested lists of real numbers as float64; `name` is what an error calls it.
+
+    Raises
+    ------
+    TypeError
+        If `value` is not made of real numbers.
+    ValueError
+        If it is empty, or has entries that are not finite.
+    """
+    if isinstance(value, Tensor):
+        if value.is_complex():
+            raise TypeError(f"{name} must hold real numbers, got a tensor of {value.dtype}")
+        numbers = value.detach().to(torch.float64, copy=True)
+    else:
+        try:
+            array = np.asarray(value)
+            if array.dtype.kind not in "biuf":
+                raise TypeError(array.dtype)
+            numbers = torch.from_numpy(array.astype(np.float64))
+        except (TypeError, ValueError) as error:
+            raise TypeError(f"{name} must be an array of real numbers, got {type(value).__name__}") from error
+    if numbers.numel() == 0:
+        raise ValueError(f"{name} is empty, its shape is {list(numbers.shape)}")
+    if not bool(torch.isfinite(numbers).all()):
+        raise ValueError(f"{name} must be finite, got NaN or infinite entries")
+    return numbers
+
+
+def _dot(a: Tensor, b: Tensor) -> Tensor:
+    """Inner products of the entries of a batch, shaped to multiply images."""
+    return (a * b).flatten(1).sum(1).reshape(-1, 1, 1, 1)

@@ -1,0 +1,123 @@
+"""Missing and unevenly weighted pixels."""
+
+from __future__ import annotations
+
+from typing import Any, ClassVar
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from fastreg.operators.base import LinearOperator, as_numbers, check_images
+
+# How much a coarser scale of `initial` counts against the pixels that a finer one sees.
+_PRIOR = 0.003
+# How much the grey that stands in for an image of which nothing is known counts against one measured pixel.
+_GREY = 1e-6
+# Scales of `initial`: the widest window reaches 2 (2^8 - 1) pixels to each side.
+_SCALES = 8
+
+
+class Mask(LinearOperator):
+    """Multiplies every pixel by a weight, for inpainting: one where it was measured, zero where it is missing.
+
+    .. math:: A x = m \\odot x
+
+    Parameters
+    ----------
+    mask
+        Weights m in [0, 1] (booleans, integers or floats): ``[H, W]``, ``[C, H, W]`` or ``[B, C, H, W]``, where the
+        channels C and the batch B may be one. Kept as the buffer `mask`, float32 ``[B, C, H, W]``.
+
+    Raises
+    ------
+    TypeError
+        If the mask is not made of real numbers.
+    ValueError
+        If it is empty, has another number of dimensions, or weights that are not finite or outside [0, 1].
+    """
+
+    task: ClassVar[str] = "inpaint"
+    mask: Tensor
+
+    def __init__(self, mask: Any) -> None:
+        super().__init__()
+        weights = as_numbers(mask, "a mask")
+        if not 2 <= weights.ndim <= 4:
+            raise ValueError(f"a mask is [H, W], [C, H, W] or [B, C, H, W], got the shape {list(weights.shape)}")
+        low, high = float(weights.min()), float(weights.max())
+        if low < 0 or high > 1:
+            raise ValueError(f"the weights of a mask are in [0, 1], got values from {low:g} to {high:g}")
+        shape = (1,) * (4 - weights.ndim) + tuple(weights.shape)
+        self.register_buffer("mask", weights.reshape(shape).float())
+
+    def extra_repr(self) -> str:
+        """Shape of the mask."""
+        return f"mask={list(self.mask.shape)}"
+
+    def check(self, y: Tensor) -> None:
+        """Raise `ValueError` where the mask does not fit `y` ``[B, C, H, W]``."""
+        check_images(y)
+        batch, channels, height, width = self.mask.shape
+        if tuple(y.shape[-2:]) != (height, width):
+            raise ValueError(
+                f"the mask is {height} x {width} pixels (height x width), got images of {y.shape[-2]} x {y.shape[-1]}"
+            )
+        if channels not in (1, y.shape[1]):
+            raise ValueError(f"the mask has {channels} channels, got images of {y.shape[1]}")
+        if batch not in (1, y.shape[0]):
+            raise ValueError(f"the mask is for a batch of {batch} images, got {y.shape[0]}")
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Degrade: m x."""
+        return self.mask.to(x.dtype) * x
+
+    def adjoint(self, y: Tensor) -> Tensor:
+        """Transpose, the same multiplication."""
+        return self.mask.to(y.dtype) * y
+
+    def proximal(self, z: Tensor, y: Tensor, step: Tensor | float) -> Tensor:
+        """Proximal map of the data term in closed form, (z + step m y) / (1 + step m^2)."""
+        mask = self.mask.to(z.dtype)
+        return (z + step * mask * y) / (1 + step * mask.square())
+
+    def norm(self, shape: tuple[int, ...]) -> Tensor:
+        """Spectral norm, the largest weight."""
+        return self.mask.max()
+
+    def initial(self, y: Tensor) -> Tensor:
+        """First image: `y` where it was measured, elsewhere weighted means of the measured pixels in growing windows.
+
+        .. math:: f_k = \\frac{w_k * (m y) + \\tau f_{k+1}}{w_k * m^2 + \\tau}, \\quad
+            x = f_0 - m \\odot (m \\odot f_0 - y)
+
+        from the widest window to the narrowest, beginning with the mean of all measured pixels (one half where there is
+        none). The last formula is a gradient step: it keeps y where m is one, and f where m is zero.
+
+        Notes
+        -----
+        The windows are those of a wavelet transform with holes: the B3-spline (1, 4, 6, 4, 1) / 16, twice as wide at
+        each scale. That needs no pyramid, so that the program is the same for all sizes. Normalised convolution is due
+        to H. Knutsson and C.-F. Westin, "Normalized and differential convolution", CVPR 1993.
+        """
+        mask = self.mask.to(y.dtype)
+        known = torch.where(mask > 0, y, 0)  # whatever stands where nothing was measured does not count
+        values, weights = mask * known, mask.square()
+        windows = []
+        for scale in range(_SCALES):
+            values, weights = _smooth(values, 2**scale), _smooth(weights, 2**scale)
+            windows.append((values, weights))
+        total = mask.square().sum((-2, -1), keepdim=True)
+        fill = ((mask * known).sum((-2, -1), keepdim=True) + 0.5 * _GREY) / (total + _GREY)
+        for values, weights in reversed(windows):
+            fill = (values + _PRIOR * fill) / (weights + _PRIOR)
+        return torch.where(mask == 1, known, fill - mask * (mask * fill - known))
+
+
+def _smooth(x: Tensor, spacing: int) -> Tensor:
+    """Convolve every channel with the B3-spline whose taps are `spacing` pixels apart; beyond the border x is zero."""
+    taps = torch.tensor([1.0, 4.0, 6.0, 4.0, 1.0], dtype=x.dtype, device=x.device) / 16
+    planes = x.reshape(-1, 1, *x.shape[-2:])
+    planes = F.conv2d(planes, taps.reshape(1, 1, 5, 1), padding=(2 * spacing, 0), dilation=(spacing, 1))
+    planes = F.conv2d(planes, taps.reshape(1, 1, 1, 5), padding=(0, 2 * spacing), dilation=(1, spacing))
+    return planes.reshape(x.shape)

@@ -1,0 +1,169 @@
+"""The adversarial local regularizer: the mean score that a patch critic gives to the patches of an image."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import Any, NamedTuple
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from fastreg.kernels import boundary
+from fastreg.kernels.critic_gradient import reference
+from fastreg.regularizers.base import Regularizer
+
+PADDINGS = ("none", "replicate")
+
+
+class Layer(NamedTuple):
+    """One convolution of a critic: channels in and out, side of the square kernel, stride."""
+
+    inputs: int
+    outputs: int
+    kernel: int
+    stride: int = 1
+
+
+#: The critic of Prost et al. (2021), section 3.1: seven 3x3 convolutions see a patch of 15x15 pixels. The paper leaves the
+#: numbers of channels open.
+ALR = tuple(Layer(i, o, 3) for i, o in ((3, 128), (128, 64), (64, 64), (64, 64), (64, 32), (32, 32), (32, 1)))
+
+#: The critic the authors released: one layer strides by three, so that scores are three pixels apart. It was trained on patches
+#: of 15x15 pixels, of which the stride leaves a border of two unseen.
+ALR_RELEASED = (
+    Layer(3, 128, 3),
+    Layer(128, 64, 3),
+    Layer(64, 64, 3, 3),
+    Layer(64, 64, 3),
+    Layer(64, 32, 1),
+    Layer(32, 32, 1),
+)
+
+
+class PatchCritic(Regularizer):
+    """Mean score of the patches of an image under a convolutional critic.
+
+    .. math:: R(x) = \\frac{1}{|\\Omega|} \\sum_{i \\in \\Omega} r(x_i)
+
+    where x_i is the patch at position i and r a chain of convolutions without padding whose receptive field is the patch. A
+    critic trained as in `fastreg.training.critic` is low on clean patches and grows with the distance from them.
+
+    Parameters
+    ----------
+    layers
+        The convolutions. The score is the mean of the last layer's channels.
+    activation
+        ``"relu"``, ``"leaky_relu"`` (slope 0.2) or ``"silu"``, between the layers.
+    padding
+        ``"none"``: patches lie inside the image. ``"replicate"``: the border is repeated, so that there is a patch centred
+        on every pixel (for an odd receptive field and no strides).
+
+    Raises
+    ------
+    ValueError
+        If the layers do not fit each other or an option is unknown.
+
+    Notes
+    -----
+    Prost, Houdard, Almansa, Papadakis, "Learning local regularization for variational image restoration", SSVM 2021,
+    equations 3 and 4 and section 3.1. The convolutions run in the dtype of the weights, everything else in that of the image.
+    """
+
+    def __init__(self, layers: Sequence[Sequence[int]] = ALR, activation: str = "relu", padding: str = "none") -> None:
+        super().__init__()
+        self.layers = tuple(Layer(*layer) for layer in layers)
+        if not self.layers:
+            raise ValueError("a critic needs at least one layer, got none")
+        for layer in self.layers:
+            if min(layer) < 1:
+                raise ValueError(f"channels, kernel and stride of a layer must be positive, got {tuple(layer)}")
+        for before, after in zip(self.layers, self.layers[1:], strict=False):
+            if before.outputs != after.inputs:
+                raise ValueError(f"a layer with {before.outputs} outputs precedes one with {after.inputs} inputs")
+        if activation not in reference.ACTIVATIONS:
+            raise ValueError(f"activation must be one of {reference.ACTIVATIONS}, got {activation!r}")
+        if padding not in PADDINGS:
+            raise ValueError(f"padding must be one of {PADDINGS}, got {padding!r}")
+        self.activation = activation
+        self.padding = padding
+        self.channels = self.layers[0].inputs
+        self.strides = [layer.stride for layer in self.layers]
+        self.receptive_field = reference.receptive_field([layer.kernel for layer in self.layers], self.strides)
+        self.weights = nn.ParameterList()
+        self.biases = nn.ParameterList()
+        for layer in self.layers:
+            fan_in = layer.inputs * layer.kernel**2
+            weight = torch.empty(layer.outputs, layer.inputs, layer.kernel, layer.kernel)
+            self.weights.append(nn.Parameter(nn.init.normal_(weight, std=(2 / fan_in) ** 0.5)))
+            self.biases.append(nn.Parameter(torch.zeros(layer.outputs)))
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        """The arguments of the constructor, as plain JSON values."""
+        return {
+            "layers": [list(layer) for layer in self.layers],
+            "activation": self.activation,
+            "padding": self.padding,
+        }
+
+    @property
+    def minimum_size(self) -> int:
+        """Side of the smallest image with a patch in it."""
+        return 1 if self.padding == "replicate" else self.receptive_field
+
+    @property
+    def _margins(self) -> boundary.Margins:
+        before = (self.receptive_field - 1) // 2
+        after = self.receptive_field - 1 - before
+        return (before, after, before, after)
+
+    @property
+    def work(self) -> float:
+        """Multiplications with additions per pixel of the image that one evaluation of the energy takes."""
+        total, jump = 0.0, 1
+        for layer in self.layers:
+            jump *= layer.stride
+            total += layer.inputs * layer.outputs * layer.kernel**2 / jump**2
+        return total
+
+    def preactivations(self, x: Tensor) -> Iterator[Tensor]:
+        """Outputs of every layer but the last before the activation, ``[B, outputs, h, w]``, one after the other."""
+        self._check(x)
+        a = self._extend(x).to(self.weights[0].dtype)
+        for k, layer in enumerate(self.layers[:-1]):
+            z = F.conv2d(a, self.weights[k], self.biases[k], layer.stride)
+            yield z
+            a = reference.activate(z, self.activation)
+
+    def _extend(self, x: Tensor) -> Tensor:
+        return x if self.padding == "none" else boundary.pad(x, self._margins, "replicate")
+
+    def _chain(self) -> tuple[list[Tensor], list[Tensor], list[int], str]:
+        return list(self.weights), list(self.biases), self.strides, self.activation
+
+    def scores(self, x: Tensor) -> Tensor:
+        """Score of every patch, ``[B, h, w]``."""
+        self._check(x)
+        return reference.scores(self._extend(x), *self._chain())
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Mean score of the patches of each image, ``[B]``."""
+        return self.scores(x).mean((1, 2))
+
+    def energy_and_gradient(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """Mean score ``[B]`` and its gradient ``[B, C, H, W]``."""
+        self._check(x)
+        energy, gradient = reference.energy_and_gradient(self._extend(x), *self._chain())
+        if self.padding == "replicate":
+            gradient = boundary.pad_adjoint(gradient, self._margins, "replicate")
+        return energy, gradient
+
+    def _check(self, x: Tensor) -> None:
+        if x.ndim != 4 or x.shape[1] != self.channels:
+            raise ValueError(f"the critic takes images [B, {self.channels}, H, W], got {list(x.shape)}")
+        if min(x.shape[-2:]) < self.minimum_size:
+            raise ValueError(
+                f"the critic sees patches of {self.receptive_field}x{self.receptive_field} pixels, "
+                f"got an image of {x.shape[-2]}x{x.shape[-1]}"
+            )

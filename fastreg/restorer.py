@@ -1,0 +1,196 @@
+"""Operator, fidelity, prior and solver, composed into one module."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from fastreg.fidelities import L2, Fidelity
+from fastreg.operators.base import LinearOperator
+from fastreg.operators.identity import Identity
+from fastreg.regularizers.base import Regularizer
+from fastreg.solvers.adam import Adam
+from fastreg.solvers.base import Problem, Solver
+from fastreg.zoo import ModelCard, WeightRule
+
+
+class Restorer(nn.Module):
+    """Restores images by minimising a data term plus a learned regularizer with a fixed number of steps.
+
+    .. math:: F(x) = \\frac{1}{|\\Omega|} D(A x, y; \\sigma) + \\lambda R(x)
+
+    Parameters
+    ----------
+    operator
+        The degradation A; `Identity` (denoising) if not given.
+    fidelity
+        The distance D; `L2` if not given.
+    prior
+        The regularizer R, for example ``fastreg.load("alr")``.
+    solver
+        The step rule and its schedule; ``Adam(iterations=50)`` if not given.
+    weight
+        The weight lambda: a number, or a rule that maps sigma to it. If not given, the rule in the prior's model card for the
+        operator's task.
+
+    Examples
+    --------
+    >>> import torch, fastreg
+    >>> restorer = fastreg.Restorer(prior=fastreg.load("alr"), solver=fastreg.solvers.Adam(iterations=2))
+    >>> restorer(torch.rand(1, 3, 24, 32), sigma=0.1).shape
+    torch.Size([1, 3, 24, 32])
+
+    Notes
+    -----
+    Images are ``float32 [B, C, H, W]`` in [0, 1]; the result is not clipped. Entries of a batch are independent.
+    """
+
+    def __init__(
+        self,
+        operator: LinearOperator | None = None,
+        fidelity: Fidelity | None = None,
+        prior: Regularizer | None = None,
+        solver: Solver | None = None,
+        weight: float | WeightRule | None = None,
+    ) -> None:
+        super().__init__()
+        self.operator: LinearOperator = _part("operator", Identity() if operator is None else operator, LinearOperator)
+        self.fidelity: Fidelity = _part("fidelity", L2() if fidelity is None else fidelity, Fidelity)
+        self.prior: Regularizer = _part("prior", prior, Regularizer)
+        self.solver: Solver = _part("solver", Adam() if solver is None else solver, Solver)
+        if isinstance(weight, (int, float)):
+            weight = WeightRule.constant(weight)
+        elif weight is None:
+            card = self.prior.card
+            weight = card.weight_rule(self.operator.task) if isinstance(card, ModelCard) else None
+        self.weight_rule = weight
+
+    def forward(self, y: Tensor, sigma: float | Tensor, weight: float | Tensor | None = None) -> Tensor:
+        """Restore a batch of observations.
+
+        Parameters
+        ----------
+        y
+            Observations, as the operator makes them of images ``[B, C, H, W]`` in [0, 1].
+        sigma
+            Standard deviation of the noise in units of the image range: a number, or one for each entry, ``[B]``.
+        weight
+            The weight lambda, likewise; overrides the restorer's own rule.
+
+        Returns
+        -------
+        Tensor
+            Restored images ``[B, C, H, W]``, not clipped.
+
+        Raises
+        ------
+        TypeError
+            If an argument is not a tensor of floating point numbers (or a number, for sigma and weight).
+        ValueError
+            If a shape does not fit, a value is not finite, sigma is not positive, or no weight is known.
+        """
+        self.check(y)
+        noise = _per_entry("sigma", sigma, y)
+        return self.solve(y, noise, self._weight(noise, weight))
+
+    def solve(self, y: Tensor, sigma: Tensor, weight: Tensor) -> Tensor:
+        """Restore without looking at the values: the pure computation that is compiled and exported.
+
+        `sigma` and `weight` are ``[B]``.
+        """
+        return self.solver.fold(self.problem(sigma, weight), y)
+
+    def problem(self, sigma: Tensor, weight: Tensor) -> Problem:
+        """The objective for noise levels and weights ``[B]``."""
+        shape = (-1, 1, 1, 1)
+        return Problem(self.operator, self.fidelity, self.prior, sigma.reshape(shape), weight.reshape(shape))
+
+    def compile(self, precision: str = "ieee") -> Restorer:  # type: ignore[override]
+        """A restorer that runs the same solve as a compiled program, many times faster once it is warm.
+
+        Parameters
+        ----------
+        precision
+            Number format of the prior's convolutions: ``"ieee"`` (float32), ``"bf16"``, and on CUDA ``"tf32"``, ``"fp16"``.
+            Iterates, data terms and sums stay in float32.
+
+        Returns
+        -------
+        Restorer
+            With frozen copies of the prior's weights; this one is left as it is. The first call compiles (seconds to a minute).
+
+        Raises
+        ------
+        ValueError
+            If the precision is unknown or the device has no instructions for it.
+        """
+        from fastreg.compilation import CompiledRestorer
+
+        return CompiledRestorer(self, precision)
+
+    def trace(
+        self, y: Tensor, sigma: float | Tensor, weight: float | Tensor | None = None
+    ) -> Iterator[tuple[Tensor, Tensor]]:
+        """Iterates and their energies F(x), ``[B, C, H, W]`` and ``[B]``, from the start to the result."""
+        self.check(y)
+        noise = _per_entry("sigma", sigma, y)
+        problem = self.problem(noise, self._weight(noise, weight))
+        state = self.solver.start(problem, y)
+        x = self.solver.result(problem, state)
+        yield x, problem.energy(x, y)
+        for row in self.solver.schedule.unbind(0):
+            state = self.solver.step(problem, y, state, row)
+            x = self.solver.result(problem, state)
+            yield x, problem.energy(x, y)
+
+    def check(self, y: Tensor) -> None:
+        """Raise `TypeError` or `ValueError`, in words, where `y` cannot be restored."""
+        if not isinstance(y, Tensor) or not y.is_floating_point():
+            what = y.dtype if isinstance(y, Tensor) else type(y).__name__
+            raise TypeError(f"observations must be a tensor of floating point numbers in [0, 1], got {what}")
+        if y.ndim != 4 or y.shape[0] < 1:
+            raise ValueError(f"observations must be [B, C, H, W] with at least one entry, got {list(y.shape)}")
+        self.operator.check(y)
+        shape = self.operator.image_shape(tuple(y.shape))
+        if shape[1] != self.prior.channels:
+            raise ValueError(f"the prior works on images of {self.prior.channels} channels, got {shape[1]}")
+        if min(shape[-2:]) < self.prior.minimum_size:
+            raise ValueError(
+                f"the prior needs images of at least {self.prior.minimum_size}x{self.prior.minimum_size} pixels, "
+                f"got {shape[-2]}x{shape[-1]}"
+            )
+        mine = self.solver.schedule.device
+        if y.device != mine:
+            raise ValueError(f"the restorer is on {mine}, got observations on {y.device}")
+        if not torch.compiler.is_compiling() and not bool(torch.isfinite(y).all()):
+            raise ValueError("observations must be finite, got NaN or infinity")
+
+    def _weight(self, sigma: Tensor, weight: float | Tensor | None) -> Tensor:
+        if weight is not None:
+            return _per_entry("weight", weight, sigma)
+        if self.weight_rule is None:
+            raise ValueError("this prior has no tuned weight for the task: give one as weight=")
+        result: Tensor = self.weight_rule(sigma)
+        return result
+
+
+def _part(name: str, value: object, kind: type[Any]) -> Any:
+    if not isinstance(value, kind):
+        raise TypeError(f"{name} must be a {kind.__name__}, got {type(value).__name__}")
+    return value
+
+
+def _per_entry(name: str, value: float | Tensor, like: Tensor) -> Tensor:
+    """A positive number, or one for each entry of the batch, as ``[B]``."""
+    if isinstance(value, bool) or not isinstance(value, (int, float, Tensor)):
+        raise TypeError(f"{name} must be a number or a tensor, got {type(value).__name__}")
+    batch = like.shape[0]
+    result = torch.as_tensor(value, dtype=like.dtype, device=like.device)
+    if result.ndim > 1 or (result.ndim == 1 and result.shape[0] not in (1, batch)):
+        raise ValueError(f"{name} must be a number or one for each of the {batch} entries, got {list(result.shape)}")
+    if not torch.compiler.is_compiling() and not bool(((result > 0) & torch.isfinite(result)).all()):
+        raise ValueError(f"{name} must be positive and finite, got {result.tolist()}")
+    return result.expand(batch)

@@ -1,0 +1,7 @@
+"""Step rules and their schedules."""
+
+from fastreg.solvers.adam import Adam, AdamState
+from fastreg.solvers.base import Problem, Solver
+from fastreg.solvers.gradient_descent import GradientDescent, GradientDescentState
+
+__all__ = ["Adam", "AdamState", "GradientDescent", "GradientDescentState", "Problem", "Solver"]

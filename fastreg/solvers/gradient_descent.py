@@ -1,0 +1,64 @@
+"""Gradient descent on an explicit energy."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from fastreg.solvers.base import Problem, Solver
+
+
+class GradientDescentState(NamedTuple):
+    """Image ``[B, C, H, W]``, and the step size that stands for 1 in the schedule."""
+
+    x: Tensor
+    unit: Tensor
+
+
+class GradientDescent(Solver):
+    """The explicit scheme: steps along the negative gradient.
+
+    .. math:: x \\leftarrow x - s \\, \\sigma^2 |\\Omega| \\nabla F(x), \\quad s = \\text{step} / \\|A\\|^2
+
+    Parameters
+    ----------
+    iterations
+        Number of steps.
+    step
+        Step relative to 1/||A||^2. For L2 and without a prior any value below 2 decreases the energy; a prior of weight
+        lambda whose gradient has the Lipschitz constant L wants ``2 / (1 + sigma^2 lambda |Omega| L / ||A||^2)``.
+
+    Raises
+    ------
+    ValueError
+        If an argument is not positive.
+
+    Notes
+    -----
+    Prost et al. (2021), equation 5.
+    """
+
+    columns = ("step",)
+    state = GradientDescentState
+
+    def __init__(self, iterations: int = 200, step: float = 0.2) -> None:
+        if iterations < 1:
+            raise ValueError(f"iterations must be positive, got {iterations}")
+        if step <= 0:
+            raise ValueError(f"step must be positive, got {step}")
+        super().__init__(torch.full((iterations, 1), step))
+
+    def start(self, problem: Problem, y: Tensor) -> GradientDescentState:
+        """The observation (what the operator makes an image of)."""
+        x = problem.operator.initial(y)
+        return GradientDescentState(x, problem.operator.norm(tuple(x.shape)).square().reciprocal().to(x))
+
+    def step(self, problem: Problem, y: Tensor, state: GradientDescentState, row: Tensor) -> GradientDescentState:
+        """One step along the negative gradient."""
+        return state._replace(x=state.x - row[0] * state.unit * problem.gradient(state.x, y))
+
+    def result(self, problem: Problem, state: GradientDescentState) -> Tensor:
+        """The image."""
+        return state.x

@@ -1,0 +1,205 @@
+"""A training run on disk: photographs in; checkpoint, log, plot and model out."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from fastreg import zoo
+from fastreg.batch import folder
+from fastreg.optimization import calibration_images
+from fastreg.regularizers import ALR, PatchCritic
+from fastreg.training import patches, tuning
+from fastreg.training.critic import (
+    CriticRecipe,
+    CriticTraining,
+    Pairing,
+    Progress,
+    channel_census,
+    critic_values,
+    log_line,
+    noisy_pairing,
+    unpaired,
+)
+from fastreg.training.plot import plot_critic
+
+#: The first of the held-out photographs are kept for reported figures; the weights are tuned on the others.
+REPORTED = 11
+#: Held-out photographs that weights are tuned on, and the side of their central crops in pixels.
+TUNED_ON, TUNED_SIZE = 4, 128
+PLOTTED = (0.0, 0.05, 0.1, 0.2, 0.3, 0.4)
+
+
+@dataclasses.dataclass(frozen=True)
+class CriticJob:
+    """What to train and where.
+
+    Parameters
+    ----------
+    output
+        The ``.safetensors`` file to write. Beside it stand ``NAME.checkpoint.pt``, ``NAME.log.jsonl`` and ``NAME.png``.
+    recipe
+        Settings of the training.
+    data
+        A folder of clean photographs: one in sixteen is held out, the others are divided into two halves at random, for clean
+        patches and for noisy ones.
+    clean, degraded
+        In its place: clean images, and degraded ones that need not match them.
+    activation
+        Of the critic, whose layers are those of the paper.
+    device
+        Where to train.
+    command
+        The command that this job came from, for the model card.
+    """
+
+    output: Path
+    recipe: CriticRecipe
+    data: Path | None = None
+    clean: Path | None = None
+    degraded: Path | None = None
+    activation: str = "relu"
+    device: torch.device = dataclasses.field(default_factory=lambda: torch.device("cpu"))
+    command: str = ""
+
+    def __post_init__(self) -> None:
+        if self.output.suffix != ".safetensors":
+            raise ValueError(f"a model is a .safetensors file, got {self.output}")
+        if (self.clean is None) != (self.degraded is None) or (self.data is None) == (self.clean is None):
+            raise ValueError("training needs either --data, or both --clean and --degraded")
+        if (self.recipe.sigma is None) != (self.data is None):
+            raise ValueError("a recipe has a sigma exactly where degraded patches are made from clean photographs")
+
+    def beside(self, suffix: str) -> Path:
+        """A file beside the output."""
+        return self.output.with_name(self.output.stem + suffix)
+
+
+class CriticSession:
+    """A job under way.
+
+    Parameters
+    ----------
+    job
+        What to train.
+    resume
+        Go on from the checkpoint of an earlier run.
+
+    Raises
+    ------
+    ValueError
+        If there are too few photographs, one cannot be read, or there is no checkpoint of this job to resume.
+    """
+
+    def __init__(self, job: CriticJob, resume: bool = False) -> None:
+        self.job = job
+        job.output.parent.mkdir(parents=True, exist_ok=True)
+        self.checkpoint = job.beside(".checkpoint.pt")
+        self.log = job.beside(".log.jsonl")
+        if resume and not self.checkpoint.exists():
+            raise ValueError(f"there is no checkpoint {self.checkpoint} to resume")
+        torch.manual_seed(job.recipe.seed)
+        critic = PatchCritic(ALR, job.activation)
+        size = critic.receptive_field
+        if job.data is not None:
+            files, self.held_out = patches.split(_files(job.data))
+            if len(files) < 2:
+                raise ValueError(f"training needs at least three photographs, {job.data} holds {len(_files(job.data))}")
+            order = torch.randperm(len(files), generator=torch.Generator().manual_seed(job.recipe.seed)).tolist()
+            halves = [[files[i] for i in part] for part in (order[: len(files) // 2], order[len(files) // 2 :])]
+            sources = [patches.PatchSource(patches.decode(half), size) for half in halves]
+            assert job.recipe.sigma is not None
+            pairing: Pairing = noisy_pairing(sources[0], sources[1], job.recipe.sigma)
+        else:
+            assert job.clean is not None
+            assert job.degraded is not None
+            files, self.held_out = patches.split(_files(job.clean))
+            halves = [files, _files(job.degraded)]
+            sources = [patches.PatchSource(patches.decode(half), size) for half in halves]
+            pairing = unpaired(sources[0], sources[1])
+        self.data: dict[str, Any] = {
+            "folders": [path.name for path in (job.data, job.clean, job.degraded) if path is not None],
+            "clean_images": len(halves[0]),
+            "degraded_images": len(halves[1]),
+            "held_out": [path.name for path in self.held_out],
+        }
+        self.training = CriticTraining(critic.to(job.device), job.recipe, pairing)
+        if resume:
+            self.training.restore(self.checkpoint)
+        else:
+            self.log.unlink(missing_ok=True)
+
+    def run(self) -> Iterator[Progress]:
+        """Train, log, and save a checkpoint each thousand iterations and at the end."""
+        with self.log.open("a", encoding="utf-8") as log:
+            for progress in self.training.run():
+                log.write(log_line(progress) + "\n")
+                log.flush()
+                if progress.iteration % 1000 == 0 or progress.iteration == self.job.recipe.iterations:
+                    self.training.save(self.checkpoint)
+                yield progress
+
+    def finish(self, tasks: Sequence[str], report: Callable[[str], None] = lambda line: None) -> zoo.ModelCard:
+        """Measure the critic, tune its weights for `tasks`, plot its values and write the model."""
+        job, critic = self.job, self.training.critic
+        plans = [plan for plan in tuning.PLANS if plan.task in tasks]
+        measured: dict[str, Any] = {"iterations": self.training.iteration}
+        photographs = patches.decode(self.held_out)
+        source = patches.PatchSource(photographs, critic.receptive_field)
+        critic_on_cpu = PatchCritic(**critic.settings)
+        critic_on_cpu.load_state_dict({key: value.cpu() for key, value in critic.state_dict().items()})
+        critic_on_cpu.requires_grad_(False)
+        values = critic_values(critic_on_cpu, source, list(PLOTTED))
+        plot_critic(job.beside(".png"), list(PLOTTED), values, self.log)
+        measured["critic_values"] = [
+            [sigma, round(sum(row) / len(row), 4)] for sigma, row in zip(PLOTTED, values, strict=True)
+        ]
+        held = _crops(photographs[REPORTED:] or photographs)
+        measured["channels"] = channel_census(critic_on_cpu, calibration_images([held], PLOTTED[1:]))
+        alive = sum(row["alive"] for row in measured["channels"])
+        report(f"channels alive: {alive} of {sum(row['channels'] for row in measured['channels'])}")
+        padded = PatchCritic(**{**critic.settings, "padding": "replicate"})
+        padded.load_state_dict(critic_on_cpu.state_dict())
+        padded.requires_grad_(False)
+        weights: dict[str, list[list[float]]] = {}
+        quality: dict[str, list[list[float]]] = {}
+        for best in tuning.tune_critic(padded, held, plans) if plans else ():
+            weights.setdefault(best.task, []).append([best.sigma, best.weight])
+            quality.setdefault(best.task, []).append([best.sigma, best.psnr])
+            report(f"{best.task} at sigma {best.sigma:g}: weight {best.weight:g}, {best.psnr:.2f} dB on held-out crops")
+        measured["held_out_psnr"] = quality
+        card = zoo.ModelCard(
+            name=job.output.stem,
+            kind="patch_critic",
+            settings=padded.settings,
+            description="A patch critic trained as a Wasserstein GAN on unpaired patches (adversarial local regularizer).",
+            command=job.command,
+            recipe=dataclasses.asdict(job.recipe),
+            data=self.data,
+            weights=weights,
+            measured=measured,
+            sha256=zoo.fingerprint(padded),
+            source="Prost et al., Learning local regularization for variational image restoration, SSVM 2021",
+        )
+        zoo.save_model(padded, job.output, card)
+        return card
+
+
+def _files(path: Path) -> list[Path]:
+    return [source.path for source in folder.expand([str(path)])]
+
+
+def _crops(photographs: Sequence[Any]) -> Tensor:
+    """Central crops of the first photographs as one batch, as large as the smallest allows."""
+    chosen = photographs[:TUNED_ON]
+    side = min([TUNED_SIZE, *(min(photograph.shape[:2]) for photograph in chosen)])
+    crops = []
+    for photograph in chosen:
+        top, left = (photograph.shape[0] - side) // 2, (photograph.shape[1] - side) // 2
+        crops.append(torch.from_numpy(photograph[top : top + side, left : left + side].copy()).permute(2, 0, 1))
+    return torch.stack(crops).float() / 255

@@ -1,0 +1,88 @@
+"""Extending an image beyond its border, and the exact adjoint of each way of doing so.
+
+Margins are ``(left, right, top, bottom)`` in pixels. `reflect` mirrors about the outermost pixel without repeating it,
+`replicate` repeats it, `circular` wraps around, `zero` appends zeros.
+"""
+
+from __future__ import annotations
+
+import torch.nn.functional as F
+from torch import Tensor
+
+BOUNDARIES = ("circular", "reflect", "replicate", "zero")
+Margins = tuple[int, int, int, int]
+
+
+def pad(x: Tensor, margins: Margins, boundary: str) -> Tensor:
+    """Extend ``[B, C, H, W]`` by `margins`.
+
+    Raises
+    ------
+    ValueError
+        If the boundary rule is unknown, a margin is negative, or one is wider than the rule can fill: the image for
+        `circular`, the image less one pixel for `reflect`. The others fill any margin.
+    """
+    left, right, top, bottom = margins
+    _check(x.shape[3], left, right, boundary)
+    _check(x.shape[2], top, bottom, boundary)
+    if boundary == "zero":
+        return F.pad(x, margins)
+    return F.pad(x, margins, mode=boundary)
+
+
+def pad_adjoint(y: Tensor, margins: Margins, boundary: str) -> Tensor:
+    """Transpose of `pad`: every value of the margin returns to the pixel it was copied from.
+
+    Raises
+    ------
+    ValueError
+        Where `pad` could not have made an image of that size.
+    """
+    left, right, top, bottom = margins
+    return _fold(_fold(y, 3, left, right, boundary), 2, top, bottom, boundary)
+
+
+def _check(size: int, before: int, after: int, boundary: str) -> None:
+    """Raise unless a side of `size` pixels can be extended so; only shapes are looked at."""
+    if boundary not in BOUNDARIES:
+        raise ValueError(f"the boundary rule must be one of {', '.join(BOUNDARIES)}, got {boundary!r}")
+    if before < 0 or after < 0:
+        raise ValueError(f"margins must not be negative, got {before} and {after}")
+    if size < 1:
+        raise ValueError(f"an image needs at least one pixel a side, got {size}")
+    widest = max(before, after)
+    if boundary == "circular" and widest > size:
+        raise ValueError(f"circular margins of {widest} pixels need an image side of at least {widest}, got {size}")
+    if boundary == "reflect" and widest >= size:
+        raise ValueError(f"reflect margins of {widest} pixels need an image side of at least {widest + 1}, got {size}")
+
+
+def _fold(y: Tensor, dim: int, before: int, after: int, boundary: str) -> Tensor:
+    size = y.shape[dim] - before - after
+    _check(size, before, after, boundary)
+    core = y.narrow(dim, before, size)
+    if boundary == "zero":
+        return core
+    if before:
+        head = y.narrow(dim, 0, before)
+        if boundary == "circular":
+            core = core + _place(head, dim, size - before, size)
+        elif boundary == "reflect":
+            core = core + _place(head.flip(dim), dim, 1, size)
+        else:
+            core = core + _place(head.sum(dim, keepdim=True), dim, 0, size)
+    if after:
+        tail = y.narrow(dim, before + size, after)
+        if boundary == "circular":
+            core = core + _place(tail, dim, 0, size)
+        elif boundary == "reflect":
+            core = core + _place(tail.flip(dim), dim, size - 1 - after, size)
+        else:
+            core = core + _place(tail.sum(dim, keepdim=True), dim, size - 1, size)
+    return core
+
+
+def _place(piece: Tensor, dim: int, start: int, size: int) -> Tensor:
+    """Zeros of length `size` along `dim`, with `piece` at `start`."""
+    rest = size - start - piece.shape[dim]
+    return F.pad(piece, (start, rest) if dim == 3 else (0, 0, start, rest))

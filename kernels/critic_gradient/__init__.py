@@ -1,0 +1,1 @@
+"""Energy and input gradient of a convolution chain."""

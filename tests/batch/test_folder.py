@@ -1,0 +1,160 @@
+"""Folders in, folders out: names, what is skipped, and what one bad file costs."""
+
+import dataclasses
+import json
+import os
+
+import numpy as np
+import pytest
+
+from fastreg import images
+from fastreg.batch import folder
+
+
+def put(path, value=0.25, **options):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    images.write(images.Image(np.full((3, 24, 32), value, np.float32), **options), path)
+    return path
+
+
+def brighten(image):
+    return dataclasses.replace(image, pixels=image.pixels + np.float32(0.25))
+
+
+def statuses(jobs, settings=None, overwrite=False):
+    return [outcome.status for outcome in folder.run(jobs, brighten, settings or {}, overwrite)]
+
+
+@pytest.fixture
+def photos(tmp_path):
+    for name in ("b.png", "a.jpg", "sub/c.tif", "sub/deep/d.npy"):
+        put(tmp_path / "in" / name)
+    (tmp_path / "in" / "notes.txt").write_text("no image")
+    put(tmp_path / "in" / ".hidden.png")
+    put(tmp_path / "in" / ".cache" / "e.png")
+    return tmp_path / "in"
+
+
+def names(sources):
+    return [source.relative.as_posix() for source in sources]
+
+
+def test_expand(photos, monkeypatch):
+    assert names(folder.expand([photos])) == ["a.jpg", "b.png", "sub/c.tif", "sub/deep/d.npy"]
+    assert names(folder.expand([photos / "b.png", photos / "sub"])) == ["b.png", "c.tif", "deep/d.npy"]
+    assert names(folder.expand([str(photos / "*.png")])) == ["b.png"]
+    assert names(folder.expand([str(photos / "**" / "*.*")])) == ["a.jpg", "b.png", "sub/c.tif", "sub/deep/d.npy"]
+    assert names(folder.expand([photos, photos / "b.png"])) == ["a.jpg", "b.png", "sub/c.tif", "sub/deep/d.npy"]
+    monkeypatch.chdir(photos)
+    assert names(folder.expand(["*.jpg"])) == ["a.jpg"]
+    odd = put(photos / "odd[1].png")
+    assert names(folder.expand([odd])) == ["odd[1].png"]
+
+
+def test_expand_refuses(photos, tmp_path):
+    (tmp_path / "empty").mkdir()
+    for inputs, words in (
+        (["missing.png"], "no file or folder missing.png"),
+        ([photos / "*.webp"], "no images match"),
+        ([photos / "notes.txt"], "not an image"),
+        ([tmp_path / "empty"], "no images in"),
+        ([], "no images"),
+    ):
+        with pytest.raises(ValueError, match=words):
+            folder.expand(inputs)
+
+
+def test_plan(photos, tmp_path):
+    out = tmp_path / "out"
+    targets = [job.target for job in folder.plan([photos], out)]
+    assert targets == [out / "a.jpg", out / "b.png", out / "sub/c.tif", out / "sub/deep/d.npy"]
+    assert folder.plan([photos / "b.png"], out / "x.tif")[0].target == out / "x.tif"
+    assert folder.plan([photos / "b.png"], out)[0].target == out / "b.png"
+
+
+def test_plan_leaves_out_the_output(photos):
+    jobs = folder.plan([photos], photos / "out")
+    assert statuses(jobs) == ["done"] * 4
+    assert folder.plan([photos], photos / "out") == jobs
+
+
+def test_plan_refuses(photos, tmp_path):
+    put(photos / "sub" / "b.png")
+    (tmp_path / "file").write_text("")
+    for inputs, output, words in (
+        ([photos], tmp_path / "x.png", "not one: expected a folder"),
+        ([photos / "b.png", photos / "a.jpg"], tmp_path / "x.png", "expected a folder"),
+        ([photos], photos, "also an input"),
+        ([photos / "b.png"], photos / "b.png", "also an input"),
+        ([photos / "b.png"], photos / "sub" / ".." / "b.png", "also an input"),
+        ([photos / "b.png", photos / "sub" / "b.png"], tmp_path / "out", "would both become"),
+        ([photos], tmp_path / "file", "neither a folder nor an image"),
+    ):
+        with pytest.raises(ValueError, match=words):
+            folder.plan(inputs, output)
+
+
+def test_what_is_done_is_skipped(photos, tmp_path):
+    jobs = folder.plan([photos], tmp_path / "out")
+    assert statuses(jobs) == ["done"] * 4
+    np.testing.assert_allclose(images.read(tmp_path / "out" / "b.png").pixels, 0.5, atol=2 / 255)
+    before = (tmp_path / "out" / "b.png").stat().st_mtime_ns
+    assert statuses(jobs) == ["skipped"] * 4
+    assert (tmp_path / "out" / "b.png").stat().st_mtime_ns == before
+    assert statuses(jobs, {"sigma": 0.1}) == ["done"] * 4  # other settings
+    assert statuses(jobs, {"sigma": 0.1}, overwrite=True) == ["done"] * 4
+    put(photos / "b.png", 0.5)  # another input
+    os.utime(photos / "b.png", ns=(1, 1))
+    assert statuses(jobs, {"sigma": 0.1}) == ["skipped", "done", "skipped", "skipped"]
+    (tmp_path / "out" / "a.jpg").unlink()  # a missing output
+    assert statuses(jobs, {"sigma": 0.1}) == ["done", "skipped", "skipped", "skipped"]
+
+
+def test_files_of_others_are_not_replaced(photos, tmp_path):
+    other = put(tmp_path / "out" / "b.png", 0.75)
+    content = other.read_bytes()
+    jobs = folder.plan([photos / "b.png"], tmp_path / "out")
+    (outcome,) = folder.run(jobs, brighten, {})
+    assert outcome.status == "failed"
+    assert "--overwrite" in outcome.reason
+    assert other.read_bytes() == content
+    assert statuses(jobs, overwrite=True) == ["done"]
+    assert statuses(jobs) == ["skipped"]
+    other.write_bytes(content + b"longer")  # somebody changed what we wrote
+    assert statuses(jobs) == ["failed"]
+
+
+def test_an_interrupted_run_is_taken_up(photos, tmp_path):
+    jobs = folder.plan([photos / "b.png"], tmp_path / "out")
+    assert statuses(jobs) == ["done"]
+    note = tmp_path / "out" / ".b.png.fastreg.json"
+    facts = json.loads(note.read_text())
+    del facts["output_size"]  # as it is between the output and the final note
+    note.write_text(json.dumps(facts))
+    assert statuses(jobs) == ["done"]
+    assert statuses(jobs) == ["skipped"]
+
+
+def test_one_bad_file_among_good_ones(photos, tmp_path):
+    bad = photos / "b.png"
+    bad.write_bytes(bad.read_bytes()[:60])
+    outcomes = list(folder.run(folder.plan([photos], tmp_path / "out"), brighten, {}))
+    assert [outcome.status for outcome in outcomes] == ["done", "failed", "done", "done"]
+    assert str(bad) in outcomes[1].reason
+    assert not (tmp_path / "out" / "b.png").exists()
+    assert not [name for name in os.listdir(tmp_path / "out") if "b.png" in name]
+
+
+def test_failures_of_a_restoration(photos, tmp_path):
+    def fail(image):
+        raise RuntimeError("out of memory\nand more")
+
+    (outcome,) = folder.run(folder.plan([photos / "b.png"], tmp_path / "out"), fail, {})
+    assert outcome.reason == f"{photos / 'b.png'}: out of memory"
+
+
+def test_what_cannot_be_written_leaves_nothing(photos, tmp_path):
+    put(photos / "clear.png", alpha=np.zeros((24, 32), np.uint8))
+    (outcome,) = folder.run(folder.plan([photos / "clear.png"], tmp_path / "out" / "x.jpg"), brighten, {})
+    assert "alpha" in outcome.reason
+    assert os.listdir(tmp_path / "out") == []

@@ -1,0 +1,181 @@
+"""`fastreg restore` from the outside."""
+
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+
+from fastreg import images
+
+QUICK = ("--iterations", 2)
+
+
+def test_a_folder(run, photos, prior, tmp_path):
+    arguments = ("restore", photos, "-o", tmp_path / "out", "--task", "denoise", "--sigma", "25/255", "--prior", prior)
+    code, out, err = run(*arguments, *QUICK)
+    assert (code, out, err) == (0, "3 restored\n", "")
+    for name, channels, dtype in (("a.png", 3, "uint8"), ("b.tif", 1, "uint16"), ("sub/c.npy", 3, "float32")):
+        before, after = images.read(photos / name), images.read(tmp_path / "out" / name)
+        assert (after.pixels.shape, after.dtype) == ((channels, 24, 32), dtype)
+        assert 0 < np.abs(after.pixels - before.pixels).max() < 0.3
+    assert run(*arguments, *QUICK) == (0, "0 restored, 3 skipped (done before)\n", "")
+    assert run(*arguments, *QUICK, "--overwrite")[1] == "3 restored\n"
+    assert run(*arguments, "--iterations", 3)[1] == "3 restored\n"
+
+
+def test_a_file_with_alpha(run, photos, prior, tmp_path):
+    alpha = np.arange(24 * 32, dtype=np.uint16).reshape(24, 32)
+    image = images.Image(images.read(photos / "a.png").pixels, alpha, "uint16")
+    images.write(image, tmp_path / "clear.png")
+    target = tmp_path / "x.png"
+    code, _, err = run(
+        "restore",
+        tmp_path / "clear.png",
+        "-o",
+        target,
+        "--task",
+        "denoise",
+        "--sigma",
+        "auto",
+        "--prior",
+        prior,
+        *QUICK,
+    )
+    assert (code, err) == (0, "")
+    np.testing.assert_array_equal(images.read(target).alpha, alpha)
+    assert images.read(target).dtype == "uint16"
+
+
+@pytest.mark.parametrize("boundary", ["circular", "reflect", "replicate", "zero", "valid"])
+def test_deblur(run, photos, prior, tmp_path, boundary):
+    common = ("--task", "deblur", "--sigma", 0.03, "--prior", prior, "--boundary", boundary, *QUICK)
+    code, _, err = run("restore", photos, "-o", tmp_path / "gauss", "--psf", "gaussian:3:1.0", *common)
+    assert (code, err) == (0, "")
+    psf = np.array([[0.0, 1.0, 0.0], [1.0, 1.0, 1.0]])
+    np.save(tmp_path / "psf.npy", psf)
+    images.write(images.Image(psf[None].astype(np.float32)), tmp_path / "psf.png")
+    results = []
+    for name in ("psf.npy", "psf.png"):
+        code, _, err = run("restore", photos / "a.png", "-o", tmp_path / name[4:], "--psf", tmp_path / name, *common)
+        assert (code, err) == (0, "")
+        results.append(images.read(tmp_path / name[4:] / "a.png").pixels)
+    np.testing.assert_array_equal(*results)
+    assert results[0].shape == (3, 24, 32)
+
+
+def test_inpaint(run, photos, prior, tmp_path):
+    mask = np.random.default_rng(0).random((24, 32)) > 0.5
+    np.save(tmp_path / "mask.npy", mask)
+    images.write(images.Image(mask[None].astype(np.float32)), tmp_path / "mask.png")
+    results = []
+    for name in ("mask.npy", "mask.png"):
+        arguments = ("--task", "inpaint", "--mask", tmp_path / name, "--prior", prior, "--weight", 0.1, *QUICK)
+        code, out, err = run("restore", photos, "-o", tmp_path / name[5:], *arguments)
+        assert (code, out, err) == (0, "3 restored\n", "")
+        results.append(images.read(tmp_path / name[5:] / "a.png").pixels)
+    np.testing.assert_array_equal(*results)
+
+
+def test_one_corrupt_file_among_good_ones(run, photos, prior, tmp_path):
+    (photos / "a.png").write_bytes((photos / "a.png").read_bytes()[:100])
+    (photos / "bad.tif").write_bytes(b"")
+    arguments = ("restore", photos, "-o", tmp_path / "out", "--task", "denoise", "--sigma", 0.1, "--prior", prior)
+    code, out, err = run(*arguments, *QUICK)
+    assert (code, out) == (1, "2 restored, 2 failed\n")
+    assert [line.split(":")[1] for line in err.splitlines()] == [" failed", " failed"]
+    assert "a.png" in err
+    assert "bad.tif: it is empty" in err
+    assert run(*arguments, *QUICK)[1] == "0 restored, 2 skipped (done before), 2 failed\n"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (("--task", "denoise"), "needs --sigma"),
+        (("--task", "deblur", "--sigma", 0.1), "needs --psf"),
+        (("--task", "inpaint"), "needs --mask"),
+        (("--task", "inpaint", "--sigma", "auto", "--mask", "m.png"), "missing pixels"),
+        (("--task", "denoise", "--sigma", 25), "25/255 is 0.098"),
+        (("--task", "denoise", "--sigma", "much"), "such as 0.1 or 25/255"),
+        (("--task", "denoise", "--sigma", "-0.1"), "positive"),
+        (("--task", "denoise", "--sigma", "1/0"), "positive"),
+        (("--task", "denoise", "--sigma", "nan"), "positive"),
+        (("--task", "denoise", "--sigma", 0.1, "--psf", "gaussian:3:1"), "takes no --psf"),
+        (("--task", "deblur", "--sigma", 0.1, "--psf", "gaussian:3"), "gaussian:SIZE:STD"),
+        (("--task", "deblur", "--sigma", 0.1, "--psf", "gaussian:0:1"), "gaussian:SIZE:STD"),
+        (("--task", "deblur", "--sigma", 0.1, "--psf", "missing.npy"), "missing.npy"),
+        (("--task", "deblur", "--sigma", 0.1, "--psf", "missing.png"), "missing.png"),
+        (("--task", "denoise", "--sigma", 0.1, "--prior", "nonesuch"), "nonesuch"),
+        (("--task", "denoise", "--sigma", 0.1, "--weight", -1), "weight"),
+        (("--task", "denoise", "--sigma", 0.1, "--iterations", 0), "iterations"),
+        (("--task", "denoise", "--sigma", 0.1, "--precision", "bf16", "--compile", "never"), "bf16"),
+        (("--task", "sharpen", "--sigma", 0.1), "sharpen"),
+        (("--sigma", 0.1), "--task"),
+        (("--task", "denoise", "--sigma", 0.1, "--shiny"), "--shiny"),
+    ],
+)
+def test_misuse(run, photos, prior, tmp_path, arguments, words):
+    given = () if "--prior" in arguments else ("--prior", prior)
+    code, out, err = run("restore", photos, "-o", tmp_path / "out", *arguments, *given)
+    assert (code, out) == (2, "")
+    assert err.startswith("fastreg: error: ")
+    assert err.count("\n") == 1
+    assert words in err
+    assert not (tmp_path / "out").exists()
+
+
+def test_masks_and_psfs_that_are_none(run, photos, prior, tmp_path):
+    images.write(images.Image(np.zeros((1, 24, 32), np.float32)), tmp_path / "black.png")
+    images.write(images.Image(np.ones((1, 9, 9), np.float32)), tmp_path / "small.png")
+    images.write(images.Image(np.ones((1, 24, 32), np.float32)), tmp_path / "mask.jpg")
+    np.save(tmp_path / "negative.npy", -np.ones((3, 3)))
+    inpaint = ("restore", photos, "-o", tmp_path / "out", "--task", "inpaint", "--prior", prior, *QUICK, "--mask")
+    assert "zero everywhere" in run(*inpaint, tmp_path / "black.png")[2]
+    assert "JPEG" in run(*inpaint, tmp_path / "mask.jpg")[2]
+    code, _, err = run(*inpaint, tmp_path / "small.png")
+    assert code == 1
+    assert "9 x 9" in err
+    deblur = ("restore", photos, "-o", tmp_path / "out", "--task", "deblur", "--sigma", 0.1, "--prior", prior, "--psf")
+    assert "nowhere negative" in run(*deblur, tmp_path / "negative.npy")[2]
+    np.save(tmp_path / "huge.npy", np.ones((99, 99)))
+    assert run(*deblur, tmp_path / "huge.npy")[0] == 1
+
+
+def test_no_input(run, prior, tmp_path):
+    common = ("-o", tmp_path / "out", "--task", "denoise", "--sigma", 0.1, "--prior", prior)
+    assert "no file or folder" in run("restore", tmp_path / "missing", *common)[2]
+    (tmp_path / "empty").mkdir()
+    code, _, err = run("restore", tmp_path / "empty", *common)
+    assert code == 2
+    assert "no images" in err
+
+
+def test_version_and_help(run):
+    import fastreg
+
+    assert run("--version") == (0, f"fastreg {fastreg.__version__}\n", "")
+    code, out, _ = run("--help")
+    assert code == 0
+    assert all(verb in out for verb in ("restore", "evaluate", "doctor", "import", "train"))
+    code, out, err = run()
+    assert (code, err) == (2, "")
+    assert "restore" in out
+
+
+def _process(*arguments):
+    command = [sys.executable, "-m", "fastreg.cli", *map(str, arguments)]
+    return subprocess.run(command, capture_output=True, text=True, check=False)
+
+
+def test_a_real_process_fails_without_traceback(photos, prior, tmp_path):
+    (photos / "b.tif").write_bytes(b"II*\0 and nothing more")
+    done = _process(
+        "restore", photos, "-o", tmp_path / "out", "--task", "denoise", "--sigma", 0.1, "--prior", prior, *QUICK
+    )
+    assert (done.returncode, done.stdout) == (1, "2 restored, 1 failed\n")
+    assert done.stderr.startswith("fastreg: failed: ")
+    assert done.stderr.count("\n") == 1
+    misused = _process("restore", photos, "-o", tmp_path / "out", "--task", "denoise", "--sigma", 25)
+    assert misused.returncode == 2
+    assert misused.stderr.count("\n") == 1

@@ -1,0 +1,113 @@
+"""Every operator, regularizer and solver the property tests run on: adding a name here is all that a new one needs.
+
+A factory takes a floating-point dtype and returns the module in it, with the shape of an image it can be applied to.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+
+import torch
+
+from fastreg.operators import Blur, Identity, LinearOperator, Mask, gaussian_psf
+from fastreg.optimization import optimize
+from fastreg.regularizers import PatchCritic, Regularizer
+from fastreg.solvers import Adam, GradientDescent, Solver
+
+Shape = tuple[int, int, int, int]
+OperatorFactory = Callable[[torch.dtype], tuple[LinearOperator, Shape]]
+
+BLUR_BOUNDARIES = ("circular", "reflect", "replicate", "zero", "valid")
+#: Sides of PSFs and of images they are tried on; the last is large enough for the FFT under every boundary rule.
+BLUR_SIZES = (
+    ((1, 1), (6, 5)),
+    ((3, 3), (7, 6)),
+    ((5, 3), (9, 8)),
+    ((4, 4), (8, 9)),
+    ((2, 5), (6, 11)),
+    ((7, 7), (10, 9)),
+    ((9, 8), (9, 8)),
+    ((17, 16), (19, 18)),
+)
+
+
+def random(shape: tuple[int, ...], dtype: torch.dtype = torch.float64, seed: int = 0) -> torch.Tensor:
+    """Reproducible uniform numbers in [0, 1)."""
+    return torch.rand(shape, generator=torch.Generator().manual_seed(seed), dtype=torch.float64).to(dtype)
+
+
+def blur(boundary: str, sides: tuple[int, int], image: tuple[int, int], dtype: torch.dtype) -> tuple[Blur, Shape]:
+    """Blur by a random PSF without any symmetry."""
+    return Blur(random(sides, seed=1) + 0.05, boundary, dtype=dtype), (2, 3, *image)
+
+
+def _identity(dtype: torch.dtype) -> tuple[LinearOperator, Shape]:
+    return Identity().to(dtype), (2, 3, 7, 6)
+
+
+def _mask(shape: tuple[int, ...], binary: bool, dtype: torch.dtype) -> tuple[LinearOperator, Shape]:
+    weights = random(shape, seed=2)
+    return Mask(weights > 0.5 if binary else weights).to(dtype), (2, 3, 7, 6)
+
+
+def _gaussian(dtype: torch.dtype) -> tuple[LinearOperator, Shape]:
+    return Blur(2 * gaussian_psf(5, 1.2, dtype), "reflect", normalize=False, dtype=dtype), (2, 1, 12, 11)
+
+
+OPERATORS: dict[str, OperatorFactory] = {
+    "identity": _identity,
+    "mask_2d": partial(_mask, (7, 6), True),
+    "mask_channels": partial(_mask, (3, 7, 6), True),
+    "mask_one_channel": partial(_mask, (1, 7, 6), True),
+    "mask_batch": partial(_mask, (2, 1, 7, 6), True),
+    "mask_weights": partial(_mask, (2, 3, 7, 6), False),
+    "blur_gaussian_gain": _gaussian,
+}
+for _boundary in BLUR_BOUNDARIES:
+    for _sides, _image in BLUR_SIZES:
+        OPERATORS[f"blur_{_boundary}_{_sides[0]}x{_sides[1]}"] = partial(blur, _boundary, _sides, _image)
+
+RegularizerFactory = Callable[[torch.dtype], tuple[Regularizer, Shape]]
+
+#: Chains of convolutions as (in, out, kernel, stride), with strides, even kernels and 1x1 layers.
+CHAINS: dict[str, list[tuple[int, int, int, int]]] = {
+    "one_layer": [(3, 5, 3, 1)],
+    "plain": [(3, 6, 3, 1), (6, 5, 3, 1), (5, 1, 3, 1)],
+    "strided": [(3, 6, 3, 1), (6, 4, 3, 3), (4, 4, 1, 1), (4, 2, 1, 1)],
+    "strided_twice": [(3, 4, 4, 2), (4, 5, 3, 2), (5, 3, 2, 1)],
+    "gaps": [(3, 4, 2, 3), (4, 2, 2, 1)],
+    "grey": [(1, 4, 5, 1), (4, 1, 1, 1)],
+}
+
+
+def critic(
+    chain: str, activation: str, padding: str, dtype: torch.dtype = torch.float64, seed: int = 0
+) -> tuple[Regularizer, Shape]:
+    """Patch critic with random weights and biases."""
+    torch.manual_seed(seed)
+    result = PatchCritic(CHAINS[chain], activation, padding)
+    for bias in result.biases:
+        torch.nn.init.normal_(bias, std=0.3)
+    return result.to(dtype).requires_grad_(False), (2, result.channels, 17, 16)
+
+
+def _folded(dtype: torch.dtype) -> tuple[Regularizer, Shape]:
+    full, shape = critic("plain", "relu", "replicate", dtype)
+    assert isinstance(full, PatchCritic)
+    full.biases[0][:3] -= 50  # never on
+    full.biases[1] += 50  # always on
+    return optimize(full, [random(shape, dtype)]), shape
+
+
+REGULARIZERS: dict[str, RegularizerFactory] = {
+    f"{chain}_{activation}_{padding}": partial(critic, chain, activation, padding)
+    for chain in CHAINS
+    for activation in ("relu", "leaky_relu", "silu")
+    for padding in ("none", "replicate")
+} | {"folded": _folded}
+
+SOLVERS: dict[str, Callable[[], Solver]] = {
+    "adam": lambda: Adam(iterations=4),
+    "gradient_descent": lambda: GradientDescent(iterations=4),
+}

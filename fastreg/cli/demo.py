@@ -36,7 +36,9 @@ def demo(
     device = restorer.solver.schedule.device
     noise = torch.randn(clean.shape, generator=torch.Generator().manual_seed(0))
     observed = restorer.operator(clean.to(device)).cpu() + SIGMA * noise
-    typer.echo(f"deblurring {clean.shape[-1]}x{clean.shape[-2]} pixels with {restorer.solver.iterations} steps on {device} …")
+    typer.echo(
+        f"deblurring {clean.shape[-1]}x{clean.shape[-2]} pixels with {restorer.solver.iterations} steps on {device} …"
+    )
     started = time.perf_counter()
     with torch.no_grad():
         restored = restorer(observed.to(device), SIGMA).cpu().clamp(0, 1)

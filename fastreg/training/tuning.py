@@ -6,6 +6,7 @@ import dataclasses
 import math
 from collections.abc import Callable, Iterator, Sequence
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -93,8 +94,8 @@ def tune(
         def quality(logarithm: float, cases: list[tuple[Restorer, Tensor]] = cases, sigma: float = sigma) -> float:
             weight = math.exp(logarithm) / sigma
             with torch.no_grad():
-                values = [metrics.psnr(restorer(y, sigma, weight), images).mean() for restorer, y in cases]
-            return float(torch.stack(values).mean())
+                values = [metrics.psnr(restorer(y, sigma, weight), images) for restorer, y in cases]
+            return float(np.mean(values))
 
         # a critic of slope one balances the data near 0.1 / sigma; from one noise level to the next little changes
         bracket = (math.log(0.01), math.log(1.0)) if guess is None else (guess - 0.9, guess + 0.9)

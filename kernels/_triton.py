@@ -1,0 +1,43 @@
+"""What every Triton kernel of this package needs from its surroundings, without importing Triton before it is used."""
+
+from __future__ import annotations
+
+import importlib.util
+from collections.abc import Callable
+from typing import TypeVar, cast
+
+import torch
+from torch import Tensor
+
+_Function = TypeVar("_Function", bound=Callable[..., object])
+
+
+def available() -> bool:
+    """Whether Triton is installed."""
+    return importlib.util.find_spec("triton") is not None
+
+
+def triton_op(name: str) -> Callable[[_Function], _Function]:
+    """Register a function that launches Triton kernels as ``torch.ops.fastreg.<name>``.
+
+    Compilers see through the op to its kernels, so that AOTInductor packages them. Without Triton the function is
+    left as it is: it then only ever runs its reference, which compilers see through as well.
+    """
+
+    def decorate(function: _Function) -> _Function:
+        if not available():
+            return function
+        return cast(_Function, torch.library.triton_op(f"fastreg::{name}", function, mutates_args=()))
+
+    return decorate
+
+
+def usable(*tensors: Tensor | None) -> bool:
+    """Whether a float32 kernel without a backward pass may take these tensors: all on one GPU, nothing to differentiate."""
+    given = [tensor for tensor in tensors if tensor is not None]
+    return (
+        available()
+        and all(tensor.is_cuda and tensor.dtype == torch.float32 for tensor in given)
+        and len({tensor.device for tensor in given}) == 1
+        and not (torch.is_grad_enabled() and any(tensor.requires_grad for tensor in given))
+    )

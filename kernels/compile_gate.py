@@ -1,0 +1,97 @@
+"""Compiles every kernel with every frozen launch setting for GPUs that are not there, and records what they need.
+
+Triton ships its own assembler, so that no GPU and no CUDA toolkit is needed::
+
+    python -m fastreg.kernels.compile_gate            # prints a table, exits 1 if a kernel spills or does not fit
+    python -m fastreg.kernels.compile_gate out.json   # writes the records as well
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import itertools
+import json
+import multiprocessing
+import os
+import re
+import subprocess
+import sys
+import tempfile
+from concurrent.futures import ProcessPoolExecutor
+from pathlib import Path
+
+from fastreg.kernels.compile_cases import Case, cases
+
+ARCHITECTURES = (80, 90, 100)
+#: Shared memory a program may have, in bytes (CUDA C++ programming guide, table of technical specifications).
+SHARED_LIMIT = {80: 163 * 1024, 90: 227 * 1024, 100: 227 * 1024}
+
+
+@dataclasses.dataclass(frozen=True)
+class Record:
+    """What a compiled kernel needs. `stack` is in bytes a thread and holds all spilled registers."""
+
+    name: str
+    architecture: int
+    registers: int
+    shared: int
+    stack: int
+
+    @property
+    def passes(self) -> bool:
+        """Whether nothing is spilled and the shared memory is there."""
+        return self.stack == 0 and self.shared <= SHARED_LIMIT[self.architecture]
+
+
+def compile_case(case: Case, architecture: int) -> Record:
+    """Compile a case for an architecture such as 90 and read what it needs."""
+    import triton
+    from triton.backends.compiler import GPUTarget
+    from triton.compiler import ASTSource
+
+    names = [parameter.name for parameter in case.kernel.params]
+    aligned = {(k,): [["tt.divisibility", 16]] for k, n in enumerate(names) if case.signature[n].startswith("*")}
+    source = ASTSource(case.kernel, case.signature, case.constants, aligned)
+    compiled = triton.compile(source, target=GPUTarget("cuda", architecture, 32), options=case.options)
+    registers, stack = _usage(compiled.asm["cubin"])
+    return Record(case.name, architecture, registers, compiled.metadata.shared, stack)
+
+
+def _usage(cubin: bytes) -> tuple[int, int]:
+    """Registers and stack of a compiled kernel, from the tool that Triton ships."""
+    import triton
+
+    tool = Path(triton.__file__).parent / "backends" / "nvidia" / "bin" / "cuobjdump"
+    with tempfile.NamedTemporaryFile(suffix=".cubin") as file:
+        file.write(cubin)
+        file.flush()
+        command = [str(tool), "-res-usage", file.name]
+        text = subprocess.run(command, check=True, capture_output=True, text=True).stdout
+    found = re.search(r"REG:(\d+) STACK:(\d+) SHARED:\d+ LOCAL:(\d+)", text)
+    if found is None:
+        raise RuntimeError(f"cannot read the resource usage in {text!r}")
+    return int(found[1]), int(found[2]) + int(found[3])
+
+
+def _compile(job: tuple[int, int]) -> Record:
+    """Compile a case given by its number: kernels themselves do not travel between processes."""
+    number, architecture = job
+    return compile_case(list(cases())[number], architecture)
+
+
+def main(arguments: list[str]) -> int:
+    """Compile everything, print a table, and return 1 if something does not pass."""
+    everything = itertools.product(range(len(list(cases()))), ARCHITECTURES)
+    with ProcessPoolExecutor(os.cpu_count(), multiprocessing.get_context("spawn")) as pool:
+        records = list(pool.map(_compile, everything))
+    print(f"{'kernel':56} {'sm':>4} {'registers':>9} {'shared':>7} {'stack':>5}")
+    for record in records:
+        mark = "" if record.passes else "  FAILS"
+        print(f"{record.name:56} {record.architecture:4} {record.registers:9} {record.shared:7} {record.stack:5}{mark}")
+    if arguments:
+        Path(arguments[0]).write_text(json.dumps([dataclasses.asdict(record) for record in records], indent=1) + "\n")
+    return 0 if all(record.passes for record in records) else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,78 @@
+"""One call for energy and input gradient of a chain of convolutions: the reference, or Triton where that was measured faster.
+
+A single convolution in Triton is often slower than torch's; what is gained is what is fused. So the Triton path is taken on a GPU
+only if the settings measured on that GPU say so (``"critic_gradient": {"choice": "triton"}`` in ``kernels/configs``), or
+if it is asked for.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from fastreg.kernels import settings
+from fastreg.kernels._triton import triton_op, usable
+from fastreg.kernels.critic_gradient import reference, triton_chain
+
+CHOICES = ("reference", "triton")
+
+
+def energy_and_gradient(
+    x: Tensor,
+    weights: Sequence[Tensor],
+    biases: Sequence[Tensor],
+    strides: Sequence[int],
+    activation: str,
+    precision: str = "ieee",
+    choice: str | None = None,
+) -> tuple[Tensor, Tensor]:
+    """Mean score ``[B]`` of images ``[B, C, H, W]`` and its gradient ``[B, C, H, W]``, both in the dtype of `x`.
+
+    Parameters
+    ----------
+    x
+        Images.
+    weights, biases, strides, activation
+        The chain, as `reference.energy_and_gradient` takes it.
+    precision
+        ``"ieee"``, ``"tf32"``, ``"bf16"`` or ``"fp16"``: of the operands of the convolutions. The reference computes in the
+        dtype of the weights, and follows torch's own switch for tf32.
+    choice
+        ``"reference"`` or ``"triton"``; by default what was measured to be faster on this device.
+
+    Raises
+    ------
+    ValueError
+        If an option is unknown, or Triton is asked for where it cannot run.
+    """
+    if precision not in triton_chain.PRECISIONS:
+        raise ValueError(f"precision must be one of {triton_chain.PRECISIONS}, got {precision!r}")
+    if choice is not None and choice not in CHOICES:
+        raise ValueError(f"choice must be one of {CHOICES}, got {choice!r}")
+    parameters = [*weights, *biases]
+    differentiated = torch.is_grad_enabled() and any(parameter.requires_grad for parameter in parameters)
+    possible = usable(x) and not differentiated and all(parameter.device == x.device for parameter in parameters)
+    if choice == "triton" and not possible:
+        raise ValueError("the Triton path takes float32 images on a GPU, and nothing that is differentiated")
+    if choice is None:
+        choice = settings.of(x.device)["critic_gradient"]["choice"] if possible else "reference"
+    if choice == "triton":
+        energy, gradient = energy_and_gradient_op(x, list(weights), list(biases), list(strides), activation, precision)
+        return energy, gradient
+    if precision in ("bf16", "fp16"):
+        dtype = triton_chain.DTYPES[precision]
+        weights, biases = [weight.to(dtype) for weight in weights], [bias.to(dtype) for bias in biases]
+    return reference.energy_and_gradient(x, weights, biases, strides, activation)
+
+
+@triton_op("critic_energy_and_gradient")
+def energy_and_gradient_op(
+    x: Tensor, weights: list[Tensor], biases: list[Tensor], strides: list[int], activation: str, precision: str
+) -> tuple[Tensor, Tensor]:
+    """``torch.ops.fastreg.critic_energy_and_gradient``; `energy_and_gradient` is the call to use."""
+    if not x.is_cuda:
+        energy, gradient = reference.energy_and_gradient(x, weights, biases, strides, activation)
+        return energy, gradient.contiguous()
+    return triton_chain.energy_and_gradient(x, weights, biases, strides, activation, precision)

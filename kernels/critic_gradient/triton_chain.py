@@ -1,0 +1,160 @@
+"""Energy and input gradient of a chain of convolutions with the Triton kernels: one kernel a layer and direction.
+
+What a layer leaves for the way back is one bit for each number where the activation is piecewise linear, and z for SiLU. The last
+layer runs no convolution (see `last_layer_kernel`); 1/N is multiplied last, on float32 numbers.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from fastreg.kernels import settings
+from fastreg.kernels._triton import available
+from fastreg.kernels.critic_gradient.reference import LEAKY_SLOPE
+
+if available():
+    from torch.library import wrap_triton
+
+    from fastreg.kernels.critic_gradient.triton_kernels import backward_kernel, forward_kernel, last_layer_kernel
+
+#: What the kernels call the activations.
+CODES = {"none": 0, "relu": 1, "leaky_relu": 2, "silu": 3}
+PRECISIONS = ("ieee", "tf32", "bf16", "fp16")
+DTYPES = {"ieee": torch.float32, "tf32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
+
+
+def energy_and_gradient(
+    x: Tensor,
+    weights: Sequence[Tensor],
+    biases: Sequence[Tensor],
+    strides: Sequence[int],
+    activation: str,
+    precision: str = "ieee",
+) -> tuple[Tensor, Tensor]:
+    """Mean score ``[B]`` of float32 images ``[B, C, H, W]`` and its gradient, as the reference defines them.
+
+    `precision` names how operands are rounded for the products (``"ieee"``, ``"tf32"``, ``"bf16"``, ``"fp16"``) and so the
+    dtype that images between the layers are kept in; sums, the energy and the gradient are float32.
+    """
+    weights = [weight.to(DTYPES[precision]) for weight in weights]
+    last = len(weights) - 1
+    a, saved, bits = x.permute(0, 2, 3, 1), x, x
+    kept: list[tuple[Tensor, Tensor]] = []
+    sizes = [a.shape[1:3]]
+    for k in range(last):
+        # the last layer reads the images themselves, so the layer before it needs no bits
+        with_bits = activation != "silu" and k < last - 1
+        a, saved, bits = _forward(a, weights[k], biases[k], strides[k], activation, precision, with_bits)
+        kept.append((saved, bits))
+        sizes.append(a.shape[1:3])
+    gradient = torch.empty_like(x, memory_format=torch.contiguous_format)
+    height, width = ((size - weights[last].shape[2 + d]) // strides[last] + 1 for d, size in enumerate(sizes[last]))
+    count = weights[last].shape[0] * height * width
+
+    def target(k: int) -> tuple[Tensor, float]:
+        """Where the cotangent at the input of layer k goes, and what it is multiplied by."""
+        if k == 0:
+            return gradient.permute(0, 2, 3, 1), 1 / count
+        shape = (x.shape[0], *sizes[k], weights[k].shape[1])
+        return torch.empty(shape, dtype=weights[k].dtype, device=x.device), 1.0
+
+    cotangent, scale = target(last)
+    before = activation if last > 0 else "none"
+    sums = _last(a, saved, weights[last], strides[last], (height, width), before, cotangent, scale)
+    energy = sums / count + biases[last].float().mean()
+    for k in range(last - 1, -1, -1):
+        output, scale = target(k)
+        before = activation if k > 0 else "none"
+        saved, bits = kept[k - 1] if k > 0 else (output, output)
+        _backward(cotangent, weights[k], strides[k], before, saved, bits, output, scale, precision)
+        cotangent = output
+    return energy, gradient
+
+
+def _forward(
+    x: Tensor, weight: Tensor, bias: Tensor, stride: int, activation: str, precision: str, with_bits: bool
+) -> tuple[Tensor, Tensor, Tensor]:
+    """One layer of ``[B, H, W, C]``: f(z); z if there is a use for it; the bits of f(z) > 0 if wanted."""
+    outputs, inputs, tall, wide = weight.shape
+    height, width = (x.shape[1] - tall) // stride + 1, (x.shape[2] - wide) // stride + 1
+    result = torch.empty((x.shape[0], height, width, outputs), dtype=weight.dtype, device=x.device)
+    saved, bits = result, result
+    if activation == "silu":
+        saved = torch.empty_like(result)
+    if with_bits:
+        words = (outputs + 31) // 32
+        bits = torch.empty((x.shape[0], height, width, words), dtype=torch.int32, device=x.device)
+    config = _tile("critic_forward", precision, x.device, outputs, inputs * tall * wide)
+    blocks = _blocks(height * width, config["M"]), _blocks(outputs, config["N"])
+    wrap_triton(forward_kernel)[(x.shape[0] * blocks[0] * blocks[1],)](
+        x, weight.permute(2, 3, 1, 0).contiguous(), bias.contiguous(), result, saved, bits, height, width, *blocks,
+        *x.stride(), INPUTS=inputs, OUTPUTS=outputs, HEIGHT=tall, WIDTH=wide, STRIDE=stride,
+        ACTIVATION=CODES[activation], SLOPE=LEAKY_SLOPE, BITS=with_bits, PRECISION=_operands(precision), **config,
+    )  # fmt: skip
+    return result, saved, bits
+
+
+def _backward(
+    cotangent: Tensor, weight: Tensor, stride: int, before: str, saved: Tensor, bits: Tensor, output: Tensor,
+    scale: float, precision: str,
+) -> None:  # fmt: skip
+    """Fill `output` ``[B, H, W, C]`` with the cotangent at the input of a layer, through the activation `before` it."""
+    outputs, inputs, tall, wide = weight.shape
+    batch, height, width, _ = output.shape
+    classes = _blocks(height, stride), _blocks(width, stride)
+    config = _tile("critic_backward", precision, output.device, inputs, outputs)
+    blocks = _blocks(classes[0] * classes[1], config["M"]), _blocks(inputs, config["N"])
+    wrap_triton(backward_kernel)[(batch * stride * stride * blocks[0] * blocks[1],)](
+        cotangent, weight.permute(2, 3, 0, 1).contiguous(), saved, bits, output, height, width,
+        *cotangent.shape[1:3], *classes, *blocks, *output.stride(), scale,
+        INPUTS=inputs, OUTPUTS=outputs, HEIGHT=tall, WIDTH=wide, STRIDE=stride,
+        ACTIVATION=CODES[before], SLOPE=LEAKY_SLOPE, PRECISION=_operands(precision), **config,
+    )  # fmt: skip
+
+
+def _last(
+    x: Tensor,
+    saved: Tensor,
+    weight: Tensor,
+    stride: int,
+    size: tuple[int, int],
+    before: str,
+    output: Tensor,
+    scale: float,
+) -> Tensor:
+    """Fill `output` with the cotangent at the input of the last layer; the sums of the scores ``[B]`` without the bias."""
+    batch, height, width, inputs = x.shape
+    tall, wide = weight.shape[2:]
+    config = dict(settings.launch("critic_last", x.device))
+    wide_enough = max(16, 1 << (inputs - 1).bit_length())
+    # a tile has all channels: the more there are, the fewer pixels
+    pixels = max(1, config.pop("NUMBERS") // wide_enough)
+    blocks = _blocks(height * width, pixels)
+    partial = torch.empty((batch, blocks), dtype=torch.float32, device=x.device)
+    wrap_triton(last_layer_kernel)[(batch * blocks,)](
+        x, saved, weight.float().sum(0).permute(1, 2, 0).contiguous(), output, partial, height, width, *size, blocks,
+        *x.stride(), *output.stride(), scale, INPUTS=inputs, HEIGHT=tall, WIDTH=wide, STRIDE=stride,
+        ACTIVATION=CODES[before], SLOPE=LEAKY_SLOPE, M=pixels, N=wide_enough, **config,
+    )  # fmt: skip
+    return partial.sum(1)
+
+
+def _tile(kernel: str, precision: str, device: torch.device, channels: int, terms: int) -> dict[str, Any]:
+    """Launch setting, with the tile cut down to what a narrow layer has: at least 32 channels (a word of bits)."""
+    config = dict(settings.launch(f"{kernel}_{'half' if precision in ('bf16', 'fp16') else precision}", device))
+    config["N"] = min(config["N"], max(32, 1 << (channels - 1).bit_length()))
+    config["K"] = min(config["K"], max(16, 1 << (terms - 1).bit_length()))
+    return config
+
+
+def _operands(precision: str) -> str:
+    """What `tl.dot` calls a precision; it means nothing where the operands are half precision."""
+    return "tf32" if precision == "tf32" else "ieee"
+
+
+def _blocks(size: int, block: int) -> int:
+    return (size + block - 1) // block

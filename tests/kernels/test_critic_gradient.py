@@ -1,0 +1,80 @@
+"""The call of `critic_gradient`: which path it takes, and that it is a well-behaved op."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from torch import Tensor
+
+from fastreg.kernels._triton import available
+from fastreg.kernels.critic_gradient import ops, reference, triton_chain
+from fastreg.regularizers.patch_critic import ALR_RELEASED, PatchCritic
+
+
+def chain() -> tuple[list[Tensor], list[Tensor], list[int], str]:
+    torch.manual_seed(0)
+    critic = PatchCritic([(3, 8, 3, 1), (8, 33, 3, 2), (33, 4, 1, 1)])
+    return [w.detach() for w in critic.weights], [b.detach() for b in critic.biases], critic.strides, "relu"
+
+
+def test_a_cpu_runs_the_reference() -> None:
+    x = torch.rand(2, 3, 9, 10)
+    result = ops.energy_and_gradient(x, *chain())
+    for mine, theirs in zip(result, reference.energy_and_gradient(x, *chain()), strict=True):
+        torch.testing.assert_close(mine, theirs, rtol=0, atol=0)
+
+
+def test_precision_is_that_of_the_operands() -> None:
+    x = torch.rand(1, 3, 9, 10)
+    energy, gradient = ops.energy_and_gradient(x, *chain(), precision="bf16")
+    assert energy.dtype == gradient.dtype == torch.float32
+    exact = reference.energy_and_gradient(x, *chain())[0]
+    assert 0 < float((energy - exact).abs()) < 0.05 * float(exact.abs() + 1)
+
+
+def test_bad_input_is_refused() -> None:
+    x = torch.rand(1, 3, 9, 10)
+    with pytest.raises(ValueError, match="precision must be one of"):
+        ops.energy_and_gradient(x, *chain(), precision="fp8")
+    with pytest.raises(ValueError, match="choice must be one of"):
+        ops.energy_and_gradient(x, *chain(), choice="cuda")
+    with pytest.raises(ValueError, match="on a GPU"):
+        ops.energy_and_gradient(x, *chain(), choice="triton")
+
+
+@pytest.mark.skipif(not available(), reason="needs triton")
+def test_opcheck() -> None:
+    torch.library.opcheck(ops.energy_and_gradient_op, (torch.rand(2, 3, 9, 10), *chain(), "ieee"))
+
+
+@pytest.mark.skipif(not available(), reason="needs triton")
+@pytest.mark.parametrize("precision", triton_chain.PRECISIONS)
+def test_compilers_see_the_kernels(precision: str) -> None:
+    """Traced as for a GPU: a kernel a layer and direction, one for the last layer, and no convolution of torch's."""
+    from torch._subclasses.fake_tensor import FakeTensorMode
+    from torch.fx.experimental.proxy_tensor import make_fx
+
+    layers = ALR_RELEASED
+
+    def run(x: Tensor, *parameters: Tensor) -> tuple[Tensor, Tensor]:
+        weights, biases = list(parameters[: len(layers)]), list(parameters[len(layers) :])
+        strides = [layer.stride for layer in layers]
+        return triton_chain.energy_and_gradient(x, weights, biases, strides, "relu", precision)
+
+    with FakeTensorMode(allow_non_fake_inputs=True):
+        x = torch.empty(2, 3, 24, 25)
+        weights = [torch.empty(o, i, k, k) for i, o, k, _ in layers]
+        biases = [torch.empty(layer.outputs) for layer in layers]
+        graph = make_fx(run)(x, *weights, *biases)
+    launches = graph.code.count("= torch.ops.higher_order.triton_kernel_wrapper_mutation(")
+    assert launches == 2 * (len(layers) - 1) + 1
+    assert "convolution" not in graph.code
+
+
+def test_the_first_and_last_cotangents_of_half_precision_do_not_vanish() -> None:
+    """1/N of a large image is below the smallest number of fp16: it must be multiplied last."""
+    weights, biases, strides, activation = chain()
+    x = torch.rand(1, 3, 257, 260)
+    exact = reference.energy_and_gradient(x, weights, biases, strides, activation)[1]
+    half = ops.energy_and_gradient(x, weights, biases, strides, activation, precision="fp16")[1]
+    assert float((half - exact).norm() / exact.norm()) < 0.02

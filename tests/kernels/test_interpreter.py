@@ -1,0 +1,47 @@
+"""Runs the files of tests/kernels/interpreted in processes with TRITON_INTERPRET=1, side by side."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import IO
+
+import pytest
+
+pytest.importorskip("triton")
+FOLDER = Path(__file__).parent / "interpreted"
+FILES = sorted(path.name for path in FOLDER.glob("test_*.py"))
+Run = tuple["subprocess.Popen[bytes]", IO[bytes]]
+
+
+@pytest.fixture(scope="module")
+def runs() -> Iterator[dict[str, Run]]:
+    """A running process for each file, and where its output goes."""
+    root = Path(__file__).parents[2]
+    paths = [str(root), os.environ.get("PYTHONPATH", "")]
+    environment = {**os.environ, "TRITON_INTERPRET": "1", "PYTHONPATH": os.pathsep.join(paths)}
+    started: dict[str, Run] = {}
+    for file in FILES:
+        command = [sys.executable, "-m", "pytest", "-q", "-x", str(FOLDER / file)]
+        output = tempfile.TemporaryFile()  # noqa: SIM115 (open until the process has ended)
+        started[file] = (
+            subprocess.Popen(command, cwd=root, env=environment, stdout=output, stderr=subprocess.STDOUT),
+            output,
+        )
+    yield started
+    for process, output in started.values():
+        process.kill()
+        process.wait()
+        output.close()
+
+
+@pytest.mark.parametrize("file", FILES)
+def test_under_the_interpreter(file: str, runs: dict[str, Run]) -> None:
+    process, output = runs[file]
+    code = process.wait(timeout=1800)
+    output.seek(0)
+    assert code == 0, output.read().decode(errors="replace")[-8000:]

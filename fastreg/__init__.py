@@ -7,7 +7,18 @@ data fidelity (`fastreg.fidelities`), R a learned prior (`fastreg.load`), and th
 
 from fastreg import fidelities, operators, regularizers, solvers
 from fastreg._version import __version__
+from fastreg.optimization import optimize
 from fastreg.restorer import Restorer
 from fastreg.zoo import ModelCard, load
 
-__all__ = ["ModelCard", "Restorer", "__version__", "fidelities", "load", "operators", "regularizers", "solvers"]
+__all__ = [
+    "ModelCard",
+    "Restorer",
+    "__version__",
+    "fidelities",
+    "load",
+    "operators",
+    "optimize",
+    "regularizers",
+    "solvers",
+]

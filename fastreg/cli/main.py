@@ -12,11 +12,13 @@ import typer
 from fastreg.cli.demo import demo
 from fastreg.cli.doctor import doctor
 from fastreg.cli.evaluate import evaluate
+from fastreg.cli.export import export
 from fastreg.cli.import_ import import_checkpoint
 from fastreg.cli.import_ import import_checkpoint
 from fastreg.cli.restore import restore
 from fastreg.cli.train import app as training
 from fastreg.cli.train import app as train
+from fastreg.cli.verify import verify
 
 #: Exit codes.
 FAILED, MISUSED, INTERRUPTED = 1, 2, 130
@@ -31,6 +33,8 @@ app = typer.Typer(
 )
 app.command()(restore)
 app.command()(evaluate)
+app.command()(export)
+app.command()(verify)
 app.command()(demo)
 app.command()(doctor)
 app.add_typer(train, name="train")

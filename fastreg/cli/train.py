@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shlex
+import shutil
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
@@ -77,7 +78,7 @@ def critic(
     )
     session = CriticSession(job, resume)
     _train(session, iterations)
-    session.finish(tasks, typer.echo)
+    session.finish(tasks, typer.echo, compiled=shutil.which("c++") is not None)
     typer.echo(f"wrote {output}")
 
 

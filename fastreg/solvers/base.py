@@ -29,8 +29,9 @@ class Problem(NamedTuple):
 
     def energy(self, x: Tensor, y: Tensor) -> Tensor:
         """F(x) for each entry of the batch, ``[B]``."""
-        data = self.fidelity(self.operator(x), y, self.sigma)
-        return data / (x.shape[-2] * x.shape[-1]) + self.weight.flatten() * self.prior(x)
+        data: Tensor = self.fidelity(self.operator(x), y, self.sigma)
+        prior: Tensor = self.prior(x)
+        return data / (x.shape[-2] * x.shape[-1]) + self.weight.flatten() * prior
 
     def gradient(self, x: Tensor, y: Tensor) -> Tensor:
         """Gradient of sigma^2 |Omega| F, ``[B, C, H, W]``: in the units of the image, at any size and level of noise.

@@ -31,7 +31,7 @@ from fastreg.training.plot import plot_critic
 #: The first of the held-out photographs are kept for reported figures; the weights are tuned on the others.
 REPORTED = 11
 #: Held-out photographs that weights are tuned on, and the side of their central crops in pixels.
-TUNED_ON, TUNED_SIZE = 4, 128
+TUNED_ON, TUNED_SIZE = 4, 96
 PLOTTED = (0.0, 0.05, 0.1, 0.2, 0.3, 0.4)
 
 
@@ -144,8 +144,10 @@ class CriticSession:
                     self.training.save(self.checkpoint)
                 yield progress
 
-    def finish(self, tasks: Sequence[str], report: Callable[[str], None] = lambda line: None) -> zoo.ModelCard:
-        """Measure the critic, tune its weights for `tasks`, plot its values and write the model."""
+    def finish(
+        self, tasks: Sequence[str], report: Callable[[str], None] = lambda line: None, compiled: bool = False
+    ) -> zoo.ModelCard:
+        """Measure the critic, tune its weights for `tasks` (in compiled solves), plot its values and write the model."""
         job, critic = self.job, self.training.critic
         plans = [plan for plan in tuning.PLANS if plan.task in tasks]
         measured: dict[str, Any] = {"iterations": self.training.iteration}
@@ -168,7 +170,7 @@ class CriticSession:
         padded.requires_grad_(False)
         weights: dict[str, list[list[float]]] = {}
         quality: dict[str, list[list[float]]] = {}
-        for best in tuning.tune_critic(padded, held, plans) if plans else ():
+        for best in tuning.tune_critic(padded, held, plans, compiled) if plans else ():
             weights.setdefault(best.task, []).append([best.sigma, best.weight])
             quality.setdefault(best.task, []).append([best.sigma, best.psnr])
             report(f"{best.task} at sigma {best.sigma:g}: weight {best.weight:g}, {best.psnr:.2f} dB on held-out crops")

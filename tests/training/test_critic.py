@@ -122,10 +122,13 @@ def test_bad_recipes_are_refused(settings: dict[str, object], message: str) -> N
         CriticRecipe(**settings)  # type: ignore[arg-type]
 
 
-def test_golden_sections_find_a_maximum() -> None:
-    where, value = maximise(lambda x: 3 - (x - 0.7) ** 2, -2, 4, 1e-3)
-    assert where == pytest.approx(0.7, abs=1e-3)
-    assert value == pytest.approx(3, abs=1e-5)
+@pytest.mark.parametrize("guess", [-3.0, 0.7, 0.95, 4.0])
+def test_parabolas_find_a_maximum(guess: float) -> None:
+    where, value = maximise(lambda x: 3 - (x - 0.7) ** 2, guess, 0.4)
+    assert where == pytest.approx(0.7, abs=1e-9)
+    assert value == pytest.approx(3, abs=1e-9)
+    where, value = maximise(lambda x: -abs(x - 0.7) - (x - 0.7) ** 2, guess, 0.4)
+    assert where == pytest.approx(0.7, abs=0.2)
 
 
 def run(*arguments: object) -> int:

@@ -1,0 +1,40 @@
+"""`fastreg verify`: does an artefact still give what the eager solve gives, here?"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Annotated, Literal
+
+import typer
+
+
+def verify(
+    artefact: Annotated[Path, typer.Argument(metavar="ARTEFACT", help="A file or folder that fastreg export wrote.")],
+    prior: Annotated[
+        str | None, typer.Option(metavar="NAME|FILE", help="The model; the one that the metadata name if not given.")
+    ] = None,
+    device: Annotated[
+        Literal["cpu", "cuda"] | None, typer.Option(help="Where to run it; where it was exported on if not given.")
+    ] = None,
+    json_file: Annotated[Path | None, typer.Option("--json", metavar="FILE", help="Write the report as JSON.")] = None,
+) -> None:
+    """Compare an artefact with the eager float32 solve, as fastreg export did when it wrote it.
+
+    The model must be at hand: its weights are compared with the hash in the artefact. The exit code is 0 within the gates,
+    1 outside.
+    """
+    from fastreg.export import verify as repeat
+    from fastreg.images import replacing
+
+    report = repeat(artefact, prior, device)
+    if json_file is not None:
+        with replacing(json_file) as temporary:
+            temporary.write_text(json.dumps(report.as_dict(), indent=1) + "\n")
+    if report.status != "passed":
+        typer.echo(f"fastreg: failed: {artefact}: {report.words()}", err=True)
+        raise typer.Exit(1)
+    typer.echo(
+        f"{artefact} agrees with the eager solve: rms {report.rms:.1e}, PSNR within {report.psnr:.4f} dB on "
+        f"{len(report.cases)} images"
+    )

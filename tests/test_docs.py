@@ -1,0 +1,52 @@
+"""The README says what is so."""
+
+from __future__ import annotations
+
+import re
+import shlex
+from pathlib import Path
+
+import pytest
+import torch
+from typer.testing import CliRunner
+
+import fastreg
+from fastreg.cli.main import app
+
+ROOT = Path(__file__).parents[1]
+README = (ROOT / "README.md").read_text()
+
+
+def commands() -> list[str]:
+    blocks = re.findall(r"```sh\n(.*?)```", README, re.S)
+    return [line.split("#")[0].strip() for block in blocks for line in block.splitlines() if line.startswith("fastreg")]
+
+
+@pytest.mark.parametrize("command", commands())
+def test_commands_of_the_readme_exist_with_their_options(command: str) -> None:
+    words = shlex.split(command)[1:]
+    verbs = words[:2] if words[0] == "train" else words[:1]
+    text = CliRunner().invoke(app, [*verbs, "--help"], terminal_width=200, color=False).output
+    plain = re.sub(r"\x1b\[[0-9;]*m", "", text)
+    for word in words:
+        if word.startswith("-"):
+            assert re.search(rf"(?<![\w-]){re.escape(word)}(?![\w-])", plain), f"{word} is no option of {verbs}"
+
+
+def test_python_of_the_readme_runs() -> None:
+    (block,) = re.findall(r"```python\n(.*?)```", README, re.S)
+    names = {"psf": fastreg.operators.gaussian_psf(3, 1.0), "y": torch.rand(1, 3, 20, 20)}
+    code = block.replace("Adam(iterations=50)", "Adam(iterations=2)")
+    exec(compile(code, "README.md", "exec"), names)
+    assert names["x"].shape == (1, 3, 20, 20)
+
+
+def test_models_of_the_readme_ship() -> None:
+    named = set(re.findall(r"`(alr[-\d]*)`", README))
+    assert named == set(fastreg.zoo.names())
+
+
+def test_links_of_the_documents_lead_somewhere() -> None:
+    for document in ("README.md", "CONTRIBUTING.md", "CHANGELOG.md"):
+        for target in re.findall(r"\]\(([^)#]+)\)", (ROOT / document).read_text()):
+            assert target.startswith("https://") or (ROOT / target).exists(), f"{document} links to {target}"

@@ -12,7 +12,7 @@ import torch
 from fastreg import images
 from fastreg.operators import Blur, Identity, LinearOperator, Mask, gaussian_psf
 from fastreg.restorer import Restorer
-from fastreg.solvers import Adam
+from fastreg.solvers import default_solver
 from fastreg.zoo import load
 
 TASKS = ("denoise", "deblur", "inpaint")
@@ -155,7 +155,9 @@ def make_restorer(
     ValueError
         If the model is unknown or has no tuned weight and none is given, or an argument is out of its range.
     """
-    restorer = Restorer(operator=operator, prior=load(prior), solver=Adam(iterations=iterations), weight=weight)
+    restorer = Restorer(
+        operator=operator, prior=load(prior), solver=default_solver(operator.task, iterations), weight=weight
+    )
     if restorer.weight_rule is None:
         raise ValueError(f"the prior {prior} has no tuned weight for {operator.task}: give one with --weight")
     return restorer.to(choose_device(device)).eval()

@@ -12,8 +12,8 @@ from fastreg.fidelities import L2, Fidelity
 from fastreg.operators.base import LinearOperator
 from fastreg.operators.identity import Identity
 from fastreg.regularizers.base import Regularizer
-from fastreg.solvers.adam import Adam
 from fastreg.solvers.base import Problem, Solver
+from fastreg.solvers.defaults import default_solver
 from fastreg.zoo import ModelCard, WeightRule
 
 
@@ -31,7 +31,8 @@ class Restorer(nn.Module):
     prior
         The regularizer R, for example ``fastreg.load("alr")``.
     solver
-        The step rule and its schedule; ``Adam(iterations=50)`` if not given.
+        The step rule and its schedule; 50 steps of Adam if not given, with the rates of `fastreg.solvers.default_solver` for the
+        operator's task.
     weight
         The weight lambda: a number, or a rule that maps sigma to it. If not given, the rule in the prior's model card for the
         operator's task.
@@ -60,7 +61,7 @@ class Restorer(nn.Module):
         self.operator: LinearOperator = _part("operator", Identity() if operator is None else operator, LinearOperator)
         self.fidelity: Fidelity = _part("fidelity", L2() if fidelity is None else fidelity, Fidelity)
         self.prior: Regularizer = _part("prior", prior, Regularizer)
-        self.solver: Solver = _part("solver", Adam() if solver is None else solver, Solver)
+        self.solver: Solver = _part("solver", default_solver(self.operator.task) if solver is None else solver, Solver)
         if isinstance(weight, (int, float)):
             weight = WeightRule.constant(weight)
         elif weight is None:

@@ -14,9 +14,7 @@ from fastreg.cli.doctor import doctor
 from fastreg.cli.evaluate import evaluate
 from fastreg.cli.export import export
 from fastreg.cli.import_ import import_checkpoint
-from fastreg.cli.import_ import import_checkpoint
 from fastreg.cli.restore import restore
-from fastreg.cli.train import app as training
 from fastreg.cli.train import app as train
 from fastreg.cli.verify import verify
 

@@ -74,7 +74,7 @@ def restore(
         "boundary": boundary,
         "prior": zoo.fingerprint(restorer.prior),
         "weight": None if restorer.weight_rule is None else _digest(restorer.weight_rule),
-        "iterations": iterations,
+        "solver": _digest(restorer.solver),
         "seed": seed,
         "precision": precision,
     }

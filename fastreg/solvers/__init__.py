@@ -2,6 +2,7 @@
 
 from fastreg.solvers.adam import Adam, AdamState
 from fastreg.solvers.base import Problem, Solver
+from fastreg.solvers.defaults import default_solver
 from fastreg.solvers.gradient_descent import GradientDescent, GradientDescentState
 
-__all__ = ["Adam", "AdamState", "GradientDescent", "GradientDescentState", "Problem", "Solver"]
+__all__ = ["Adam", "AdamState", "GradientDescent", "GradientDescentState", "Problem", "Solver", "default_solver"]

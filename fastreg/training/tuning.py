@@ -15,7 +15,7 @@ from fastreg.operators import Blur, Identity, LinearOperator, Mask, gaussian_psf
 from fastreg.optimization import calibration_images, optimize
 from fastreg.regularizers import PatchCritic, Regularizer
 from fastreg.restorer import Restorer
-from fastreg.solvers import Adam, Solver
+from fastreg.solvers import Solver
 
 
 @dataclasses.dataclass(frozen=True)
@@ -77,7 +77,7 @@ def tune(
     images
         Clean images ``[B, C, H, W]`` in [0, 1] that neither training nor any reported figure has seen.
     solver
-        ``Adam(50)`` if not given.
+        `fastreg.solvers.default_solver` for the task if not given.
     compiled
         Compile the solves first: faster, where there is a compiler.
     """

@@ -49,7 +49,9 @@ class CompiledRestorer(Restorer):
         """Restore without looking at the values; `sigma` and `weight` are ``[B]``."""
         with torch.no_grad():
             problem = self.problem(sigma, weight)
-            state = tuple(t.contiguous() for t in self.solver.start(problem, y.contiguous()))
+            y = y.contiguous()
+            # copies: a state that shares memory with y would be one more case to compile
+            state = tuple(t.clone(memory_format=torch.contiguous_format) for t in self.solver.start(problem, y))
             for row in self.solver.schedule.unbind(0):
                 state = self._compiled(y, problem.sigma, problem.weight, row, *state)
             return self.solver.result(problem, self.solver.state(*state))

@@ -30,7 +30,8 @@ def demo(
     import fastreg
     from fastreg import images, metrics, options, panel
 
-    clean = torch.from_numpy(data.astronaut()[:384, :448].copy())  # type: ignore[no-untyped-call].permute(2, 0, 1)[None] / 255
+    photograph = data.astronaut()  # type: ignore[no-untyped-call]
+    clean = torch.from_numpy(photograph[:384, :448].copy()).permute(2, 0, 1)[None] / 255
     operator = fastreg.operators.Blur(fastreg.operators.gaussian_psf(PSF_SIZE, PSF_STD))
     restorer = fastreg.Restorer(operator, prior=fastreg.load(prior)).to(options.choose_device("auto"))
     device = restorer.solver.schedule.device

@@ -146,14 +146,14 @@ def _rows(
             try:
                 made = export(restorer, path, name, options, judged)
             except ExportError as error:
-                if alone:
-                    typer.echo(f"fastreg: failed: {error}", err=True)
-                rows.append({"format": name, "status": f"refused: {error}"})
+                typer.echo(f"fastreg: failed: {error}", err=True)
+                rows.append({"format": name, "status": "refused", "reason": str(error)})
                 continue
             except ValueError as error:
                 if alone:
                     raise
-                rows.append({"format": name, "status": f"not possible: {error}"})
+                typer.echo(f"fastreg: failed: {error}", err=True)
+                rows.append({"format": name, "status": "not possible", "reason": str(error)})
                 continue
             rows.append({**_described(made), **(_timed(made, restorer, rounds) if rounds else {})})
     return rows
@@ -235,8 +235,11 @@ def _print(title: str, rows: list[dict[str, Any]]) -> None:
         ("status", "status", "{}"),
     )
     table = Table(title=title)
-    for _, heading, _ in columns:
-        table.add_column(heading, overflow="fold")
+    for key, heading, _ in columns:
+        table.add_column(heading, overflow="fold", no_wrap=key in ("format", "status"))
     for row in rows:
         table.add_row(*(text.format(row[key]) if key in row else "-" for key, _, text in columns))
-    Console().print(table)
+    console = Console()
+    if not console.is_terminal:  # a file has no edge
+        console.width = 120
+    console.print(table)

@@ -1,0 +1,112 @@
+"""AOTInductor packages: the solve as machine code in a zip file."""
+
+from __future__ import annotations
+
+import json
+import platform
+import warnings
+import zipfile
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from fastreg.export import metadata, programs
+from fastreg.export.cases import tensor_float
+from fastreg.export.formats import Bundle, Metadata, Run
+
+#: What the C++ loader reads the strings of get_metadata() from.
+_MEMBER = "_metadata.json"
+#: CPU flags that each name of AOTI_CPU_ISA stands for.
+_FLAGS = {
+    "AVX2": ("avx2", "fma3"),
+    "AVX512": ("avx512_f", "avx512_bw", "avx512_dq", "avx512_vl"),
+    "AVX512_VNNI": ("avx512_vnni",),
+    "AVX512_BF16": ("avx512_bf16",),
+    "AMX_TILE": ("amx_tile",),
+}
+
+
+def write(bundle: Bundle, path: Path) -> None:
+    """Compile the solve; iterations stay a loop, so that the time to compile does not depend on their number."""
+    program = programs.trace(bundle, programs.Loop(bundle.restorer))
+    settings = {"aot_inductor.metadata": {metadata.KEY: metadata.dump(bundle.metadata)}}
+    with tensor_float(bundle.options.precision == "tf32"), warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        torch._inductor.aoti_compile_and_package(program, package_path=str(path), inductor_configs=settings)
+
+
+def stamp(path: Path, description: Metadata) -> None:
+    """Rewrite the members with the metadata; the machine code is copied as it is."""
+    written = path.with_name(path.name + ".stamped")
+    try:
+        with zipfile.ZipFile(path) as source, zipfile.ZipFile(written, "w", zipfile.ZIP_STORED) as target:
+            for member in source.infolist():
+                data = source.read(member)
+                if member.filename.endswith(_MEMBER):
+                    data = json.dumps({**json.loads(data), metadata.KEY: metadata.dump(description)}).encode()
+                target.writestr(zipfile.ZipInfo(member.filename, member.date_time), data)
+        written.replace(path)
+    finally:
+        written.unlink(missing_ok=True)
+
+
+def open(path: Path, device: str | None) -> tuple[Metadata, Run]:
+    """Load a package after its metadata said that it can run here."""
+    strings = _strings(path)
+    description = metadata.parse(strings.get(metadata.KEY), path)
+    built_for = description["device"]
+    if device not in (None, built_for):
+        raise ValueError(f"{path} was compiled for {built_for}, it cannot run on {device}")
+    _check_machine(path, strings, built_for)
+    try:
+        package = torch._inductor.aoti_load_package(str(path))
+    except Exception as error:
+        raise ValueError(f"torch {torch.__version__} cannot load {path}: {str(error).splitlines()[0]}") from error
+    with_tf32 = description["precision"] == "tf32"
+
+    def run(values: Any) -> Tensor:
+        with tensor_float(with_tf32):
+            result: Tensor = package(*values)
+        return result
+
+    return description, run
+
+
+def _strings(path: Path) -> dict[str, str]:
+    """The strings that get_metadata() of the C++ loader gives, read without running anything of the package."""
+    try:
+        with zipfile.ZipFile(path) as file:
+            broken = file.testzip()
+            if broken is not None:
+                raise ValueError(f"{path} is damaged: the checksum of {broken} is wrong")
+            names = [name for name in file.namelist() if name.endswith(_MEMBER)]
+            found = [json.loads(file.read(name)) for name in names]
+    except (zipfile.BadZipFile, OSError, EOFError) as error:
+        raise ValueError(f"{path} is not a whole .pt2 package: {error}") from error
+    for strings in found:
+        if metadata.KEY in strings:
+            result: dict[str, str] = strings
+            return result
+    raise ValueError(f"{path} carries no fastreg metadata: it was not made by fastreg export")
+
+
+def _check_machine(path: Path, strings: dict[str, str], device: str) -> None:
+    """Raise `ValueError` where the machine code is for another machine: running it would end the process."""
+    machine = strings.get("AOTI_MACHINE", platform.machine())
+    if machine != platform.machine():
+        raise ValueError(f"{path} was compiled for {machine}, this machine is {platform.machine()}")
+    if device == "cuda":
+        if not torch.cuda.is_available():
+            raise ValueError(f"{path} was compiled for cuda, and there is no CUDA device here")
+        have = "".join(str(n) for n in torch.cuda.get_device_capability())
+        built = strings.get("AOTI_COMPUTE_CAPABILITY", "").replace(".", "")
+        if built and built != have:
+            raise ValueError(f"{path} was compiled for compute capability {built}, this device has {have}")
+        return
+    capabilities = torch.cpu.get_capabilities()
+    for name in strings.get("AOTI_CPU_ISA", "").split():
+        lacking = [flag for flag in _FLAGS.get(name, ()) if not capabilities.get(flag, True)]
+        if lacking:
+            raise ValueError(f"{path} was compiled for a CPU with {name}, this one lacks {', '.join(lacking)}")

@@ -1,0 +1,125 @@
+// What every input has to fulfil, on plain arrays: shared by all back ends.
+#pragma once
+
+#include <cmath>
+#include <cstdint>
+#include <map>
+#include <span>
+#include <string>
+#include <vector>
+
+#include "fastreg/error.hpp"
+#include "fastreg/metadata.hpp"
+
+namespace fastreg::detail {
+
+/// Sizes that symbols such as "H" have in a call.
+using Sizes = std::map<std::string, std::int64_t>;
+
+inline std::string to_text(std::span<const std::int64_t> shape) {
+  std::string text = "[";
+  for (std::size_t k = 0; k < shape.size(); ++k) text += (k != 0 ? ", " : "") + std::to_string(shape[k]);
+  return text + "]";
+}
+
+/// The shape that a port takes, such as "[B, 3, H, W]".
+inline std::string to_text(const Port& port) {
+  std::string text = "[";
+  for (const Dimension& size : port.shape)
+    text += (text.size() > 1 ? ", " : "") + (size.fixed() ? std::to_string(size.minimum) : size.symbol);
+  return text + "]";
+}
+
+/// Throw unless a shape fits its port; symbols are looked up in `sizes`, and entered there on their first use.
+inline void check_shape(const Port& port, std::span<const std::int64_t> shape, Sizes& sizes) {
+  static constexpr const char* names[] = {"batch", "channels", "height", "width"};
+  if (shape.size() != port.shape.size())
+    fail(Code::invalid_shape, port.name, " must have ", port.shape.size(), " dimensions, ", to_text(port), ", got ",
+         to_text(shape));
+  for (std::size_t k = 0; k < shape.size(); ++k) {
+    const Dimension& expected = port.shape[k];
+    const char* what = shape.size() == 4 ? names[k] : shape.size() == 2 ? names[k + 2] : names[0];
+    if (expected.fixed() && shape[k] != expected.minimum)
+      fail(Code::invalid_shape, port.name, " must have ", expected.minimum, " in the dimension ", what, ", ",
+           to_text(port), ", got ", to_text(shape));
+    if (shape[k] < expected.minimum)
+      fail(Code::invalid_shape, port.name, " is too small: ", what, " must be at least ", expected.minimum, ", got ",
+           shape[k]);
+    if (shape[k] > expected.maximum)
+      fail(Code::invalid_shape, port.name, " is too large: ", what, " must be at most ", expected.maximum, ", got ",
+           shape[k]);
+    if (expected.fixed()) continue;
+    const auto [entry, is_new] = sizes.emplace(expected.symbol, shape[k]);
+    if (!is_new && entry->second != shape[k])
+      fail(Code::invalid_shape, port.name, " must agree with the other arrays in ", what, ": expected ", entry->second,
+           ", got ", shape[k]);
+  }
+}
+
+/// Throw where a value is NaN or infinite.
+inline void check_finite(const std::string& name, std::span<const float> values) {
+  for (std::size_t k = 0; k < values.size(); ++k)
+    if (!std::isfinite(values[k]))
+      fail(Code::invalid_value, name, " must be finite, got ", values[k], " at element ", k);
+}
+
+/// Throw where a value is not positive and finite: noise levels and weights.
+inline void check_positive(const std::string& name, std::span<const float> values) {
+  for (const float value : values)
+    if (!(value > 0) || !std::isfinite(value))
+      fail(Code::invalid_value, name, " must be positive and finite, got ", value);
+}
+
+/// Throw where a weight of a mask is not in [0, 1].
+inline void check_mask(std::span<const float> values) {
+  for (const float value : values)
+    if (!(value >= 0 && value <= 1)) fail(Code::invalid_value, "the mask must have weights in [0, 1], got ", value);
+}
+
+/// One number for each of `batch` entries, from one for all or one for each.
+inline std::vector<float> per_entry(const std::string& name, std::span<const float> values, std::int64_t batch) {
+  if (values.size() != 1 && static_cast<std::int64_t>(values.size()) != batch)
+    fail(Code::invalid_shape, name, " must be one number or one for each of the ", batch, " entries, got ",
+         values.size());
+  check_positive(name, values);
+  if (values.size() == 1) return std::vector<float>(static_cast<std::size_t>(batch), values[0]);
+  return {values.begin(), values.end()};
+}
+
+/// The weight lambda for each noise level, by the rule of the prior.
+inline std::vector<float> default_weights(const Metadata& metadata, std::span<const float> sigmas) {
+  if (!metadata.weight_rule)
+    fail(Code::invalid_argument, "the prior has no tuned weight for ", metadata.task, ": give a weight");
+  std::vector<float> weights;
+  for (const float sigma : sigmas) weights.push_back(static_cast<float>((*metadata.weight_rule)(sigma)));
+  check_positive("the weight that the prior's rule gives", weights);
+  return weights;
+}
+
+/// A PSF as the artefact takes it: divided by its sum, and padded with zeros about the centre (height/2, width/2).
+///
+/// `values` is [height, width], row by row. Throws `Error` where it is larger than the port, negative, not finite, or has
+/// no positive sum.
+inline std::vector<float> prepare_psf(const Port& port, std::span<const float> values, std::int64_t height,
+                                      std::int64_t width) {
+  const std::int64_t rows = port.shape[0].maximum, columns = port.shape[1].maximum;
+  if (height < 1 || width < 1 || height > rows || width > columns)
+    fail(Code::invalid_shape, "the PSF must have between 1 x 1 and ", rows, " x ", columns, " pixels, got ", height,
+         " x ", width);
+  double sum = 0;
+  for (const float value : values) {
+    if (!(value >= 0) || !std::isfinite(value))
+      fail(Code::invalid_value, "the PSF must be finite and nowhere negative, got ", value);
+    sum += value;
+  }
+  if (!(sum > 0)) fail(Code::invalid_value, "the PSF must have a positive sum, got ", sum);
+  std::vector<float> result(static_cast<std::size_t>(rows * columns), 0.0F);
+  const std::int64_t top = rows / 2 - height / 2, left = columns / 2 - width / 2;
+  for (std::int64_t i = 0; i < height; ++i)
+    for (std::int64_t j = 0; j < width; ++j)
+      result[static_cast<std::size_t>((top + i) * columns + left + j)] =
+          static_cast<float>(values[static_cast<std::size_t>(i * width + j)] / sum);
+  return result;
+}
+
+}  // namespace fastreg::detail

@@ -1,0 +1,187 @@
+// What an artefact says of itself: read before anything of it runs.
+#pragma once
+
+#include <algorithm>
+#include <cmath>
+#include <cstdint>
+#include <limits>
+#include <optional>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "fastreg/error.hpp"
+#include "fastreg/json.hpp"
+
+namespace fastreg {
+
+/// Version of the metadata that this library reads.
+inline constexpr std::int64_t schema = 1;
+
+/// One dimension of an input: a fixed size, or a symbol such as "H" that has one value within a call.
+struct Dimension {
+  std::string symbol;  ///< empty where the size is fixed
+  std::int64_t minimum = 1;
+  std::int64_t maximum = std::numeric_limits<std::int64_t>::max();
+
+  bool fixed() const { return symbol.empty(); }
+};
+
+/// One input or the output: name, element type, dimensions.
+struct Port {
+  std::string name;
+  std::string dtype;
+  std::vector<Dimension> shape;
+};
+
+/// The weight lambda as a function of the noise level sigma (in units of [0, 1]).
+///
+/// weight * sigma^exponent is interpolated between the tuned pairs (sigma, weight), linearly in logarithms, and constant
+/// beyond them.
+struct WeightRule {
+  double exponent = 1;
+  std::vector<std::pair<double, double>> pairs;  ///< positive, in ascending order of sigma
+
+  double operator()(double sigma) const {
+    const double where = std::log(sigma);
+    double result = value(0);
+    for (std::size_t k = 0; k + 1 < pairs.size(); ++k) {
+      const double left = std::log(pairs[k].first);
+      const double share = (where - left) / (std::log(pairs[k + 1].first) - left);
+      result += std::clamp(share, 0.0, 1.0) * (value(k + 1) - value(k));
+    }
+    return std::exp(result - exponent * where);
+  }
+
+ private:
+  double value(std::size_t k) const { return std::log(pairs[k].second) + exponent * std::log(pairs[k].first); }
+};
+
+/// The metadata of an artefact, as the exporter wrote them.
+struct Metadata {
+  std::string format;          ///< "aoti", "onnx", …
+  std::string device;          ///< "cpu" or "cuda"
+  std::string fastreg;         ///< version of fastreg that made it
+  std::string torch;           ///< version of torch that made it
+  std::string task;            ///< "denoise", "deblur", "inpaint"
+  std::string operator_name;   ///< class of the degradation
+  std::string boundary;        ///< boundary rule of a blur, or empty
+  std::string prior;           ///< name of the learned prior
+  std::string weights_sha256;  ///< fingerprint of its weights
+  std::string precision;       ///< "ieee", "tf32", "bf16", "fp16"
+  std::string layout;          ///< "contiguous"
+  std::int64_t iterations = 0;
+  std::vector<Port> inputs;  ///< in the order of the call: y, sigma, weight, then psf or mask
+  Port output;
+  std::optional<WeightRule> weight_rule;  ///< absent where the prior was not tuned for the task
+  std::string json;                       ///< all of it, also what this library does not use
+
+  /// The input of that name, or null.
+  const Port* find(std::string_view name) const {
+    const auto found = std::find_if(inputs.begin(), inputs.end(), [&](const Port& port) { return port.name == name; });
+    return found == inputs.end() ? nullptr : &*found;
+  }
+
+  /// The input of that name; throws `Error` (invalid_argument) where the artefact does not take it.
+  const Port& at(std::string_view name) const {
+    const Port* port = find(name);
+    if (port == nullptr) detail::fail(Code::invalid_argument, "this artefact for ", task, " takes no input \"", name, "\"");
+    return *port;
+  }
+};
+
+namespace detail {
+
+inline std::string text_or_empty(const json::Value& object, std::string_view key) {
+  const json::Value* found = object.find(key);
+  return found != nullptr && found->is_string() ? found->string() : "";
+}
+
+inline Port parse_port(const json::Value& value) {
+  Port port{value.at("name").string(), value.at("dtype").string(), {}};
+  const json::Array& sizes = value.at("shape").array();
+  const auto limit = [&](const char* key, std::size_t k, std::int64_t fallback) {
+    const json::Value* limits = value.find(key);
+    if (limits == nullptr) return fallback;
+    if (limits->array().size() != sizes.size())
+      fail(Code::invalid_file, "the metadata of the input \"", port.name, "\" lack a limit for each dimension");
+    return limits->array()[k].is_null() ? fallback : limits->array()[k].integer();
+  };
+  for (std::size_t k = 0; k < sizes.size(); ++k) {
+    Dimension dimension;
+    if (sizes[k].is_string()) {
+      dimension.symbol = sizes[k].string();
+      dimension.minimum = limit("min", k, dimension.minimum);
+      dimension.maximum = limit("max", k, dimension.maximum);
+    } else {
+      dimension.minimum = dimension.maximum = sizes[k].integer();
+    }
+    if (dimension.minimum < 1 || dimension.maximum < dimension.minimum)
+      fail(Code::invalid_file, "the metadata of the input \"", port.name, "\" allow no size in dimension ", k);
+    port.shape.push_back(dimension);
+  }
+  return port;
+}
+
+inline WeightRule parse_weight_rule(const json::Value& value) {
+  WeightRule rule;
+  rule.exponent = value.at("exponent").number();
+  for (const json::Value& pair : value.at("pairs").array()) {
+    const json::Array& numbers = pair.array();
+    const bool whole = numbers.size() == 2 && numbers[0].number() > 0 && numbers[1].number() > 0;
+    if (!whole || (!rule.pairs.empty() && numbers[0].number() <= rule.pairs.back().first))
+      fail(Code::invalid_file, "the weight rule in the metadata is not a list of ascending pairs of positive numbers");
+    rule.pairs.emplace_back(numbers[0].number(), numbers[1].number());
+  }
+  if (rule.pairs.empty()) fail(Code::invalid_file, "the weight rule in the metadata is empty");
+  return rule;
+}
+
+}  // namespace detail
+
+/// Read metadata from their JSON text.
+///
+/// Throws `Error`: invalid_file where the text is not what an exporter writes, unsupported where it is of another schema,
+/// or of an artefact whose inputs this library does not know how to fill.
+inline Metadata parse_metadata(const std::string& text) {
+  const json::Value root = json::parse(text);
+  if (const std::int64_t found = root.at("schema").integer(); found != schema)
+    detail::fail(Code::unsupported, "the artefact has metadata of schema ", found, ", this library reads schema ", schema);
+  Metadata metadata;
+  metadata.json = text;
+  metadata.format = root.at("format").string();
+  metadata.device = root.at("device").string();
+  metadata.task = root.at("task").string();
+  metadata.precision = root.at("precision").string();
+  metadata.fastreg = detail::text_or_empty(root, "fastreg");
+  metadata.torch = detail::text_or_empty(root, "torch");
+  metadata.operator_name = detail::text_or_empty(root, "operator");
+  metadata.boundary = detail::text_or_empty(root, "boundary");
+  metadata.prior = detail::text_or_empty(root, "prior");
+  metadata.weights_sha256 = detail::text_or_empty(root, "weights_sha256");
+  metadata.layout = detail::text_or_empty(root, "layout");
+  if (const json::Value* iterations = root.find("iterations")) metadata.iterations = iterations->integer();
+  for (const json::Value& input : root.at("inputs").array()) metadata.inputs.push_back(detail::parse_port(input));
+  metadata.output = detail::parse_port(root.at("output"));
+  if (const json::Value* rule = root.find("weight_rule")) metadata.weight_rule = detail::parse_weight_rule(*rule);
+
+  const std::pair<const char*, std::size_t> known[] = {{"y", 4}, {"sigma", 1}, {"weight", 1}, {"psf", 2}, {"mask", 4}};
+  for (const Port& port : metadata.inputs) {
+    const auto fits = [&](const auto& entry) { return port.name == entry.first && port.shape.size() == entry.second; };
+    if (std::none_of(std::begin(known), std::end(known), fits))
+      detail::fail(Code::unsupported, "the artefact takes an input \"", port.name, "\" of ", port.shape.size(),
+                   " dimensions, which this library cannot fill");
+    if (port.dtype != "float32")
+      detail::fail(Code::unsupported, "the artefact takes \"", port.name, "\" as ", port.dtype, ", expected float32");
+  }
+  for (const char* name : {"y", "sigma", "weight"})
+    if (metadata.find(name) == nullptr) detail::fail(Code::invalid_file, "the metadata lack the input \"", name, "\"");
+  if (const Port* psf = metadata.find("psf"); psf != nullptr && !(psf->shape[0].fixed() && psf->shape[1].fixed()))
+    detail::fail(Code::unsupported, "the artefact takes a PSF of any size, expected a fixed one");
+  if (!metadata.layout.empty() && metadata.layout != "contiguous")
+    detail::fail(Code::unsupported, "the artefact takes the layout ", metadata.layout, ", expected contiguous");
+  if (metadata.output.shape.size() != 4) detail::fail(Code::unsupported, "the output of the artefact is not [B, C, H, W]");
+  return metadata;
+}
+
+}  // namespace fastreg

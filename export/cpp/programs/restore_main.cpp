@@ -1,0 +1,168 @@
+#include "restore_main.hpp"
+
+#include <algorithm>
+#include <cmath>
+#include <cstdio>
+#include <stdexcept>
+
+#include "fastreg.h"
+#include "options.hpp"
+#include "png_file.h"
+
+namespace fastreg::programs {
+namespace {
+
+constexpr double inpaint_sigma = 0.01;  // noise of known pixels, where none is given: about an 8-bit photograph's
+
+constexpr const char* usage =
+    " ARTEFACT INPUT.png OUTPUT.png [options]\n"
+    "\n"
+    "Restores one image. Grey or RGB, 8 or 16 bits, as it came; alpha is kept as it is.\n"
+    "\n"
+    "  --sigma S      standard deviation of the noise in units of [0, 1], such as 0.1 or 25/255\n"
+    "  --weight W     weight of the prior; by default what it was tuned to\n"
+    "  --psf P        for deblurring: gaussian:SIZE:STD, or a grey PNG\n"
+    "  --mask FILE    for inpainting: a PNG, not zero where a pixel is known\n"
+    "  --help, --version\n";
+
+/// A PNG in memory.
+class Picture {
+ public:
+  explicit Picture(const std::string& path) {
+    char message[PNG_FILE_MESSAGE];
+    if (!png_file_read(path.c_str(), &file_, message)) throw std::runtime_error("cannot read " + path + ": " + message);
+  }
+  Picture(const Picture&) = delete;
+  Picture& operator=(const Picture&) = delete;
+  ~Picture() { png_file_free(&file_); }
+
+  std::int64_t height() const { return file_.height; }
+  std::int64_t width() const { return file_.width; }
+  std::size_t pixels() const { return static_cast<std::size_t>(height() * width()); }
+  /// Channels without alpha.
+  int colours() const { return file_.channels - (file_.channels + 1) % 2; }
+
+  float value(std::size_t pixel, int colour) const { return static_cast<float>(sample(pixel, colour)) / top(); }
+  void set(std::size_t pixel, int colour, float value) {
+    sample(pixel, colour) = static_cast<std::uint16_t>(std::nearbyint(std::clamp(value, 0.0F, 1.0F) * top()));
+  }
+
+  void write(const std::string& path) const {
+    char message[PNG_FILE_MESSAGE];
+    if (!png_file_write(path.c_str(), &file_, message)) throw std::runtime_error("cannot write " + path + ": " + message);
+  }
+
+ private:
+  float top() const { return file_.bits == 16 ? 65535.0F : 255.0F; }
+  std::uint16_t& sample(std::size_t pixel, int colour) const {
+    return file_.samples[pixel * static_cast<std::size_t>(file_.channels) + static_cast<std::size_t>(colour)];
+  }
+
+  png_file file_{};
+};
+
+/// The PSF of an option: gaussian:SIZE:STD in pixels, centred at SIZE / 2, or a grey PNG.
+void read_psf(const std::string& text, Job& job) {
+  if (text.rfind("gaussian:", 0) != 0) {
+    const Picture picture(text);
+    job.psf_shape = {picture.height(), picture.width()};
+    for (std::size_t k = 0; k < picture.pixels(); ++k) {
+      if (picture.value(k, 0) != picture.value(k, picture.colours() - 1))
+        throw UsageError("the PSF " + text + " is a colour image, expected a grey one");
+      job.psf.push_back(picture.value(k, 0));
+    }
+    return;
+  }
+  const std::size_t colon = text.find(':', 9);
+  if (colon == std::string::npos) throw UsageError("a Gaussian PSF is written gaussian:SIZE:STD, got \"" + text + "\"");
+  const std::int64_t size = parse_count("the size of a PSF", text.substr(9, colon - 9));
+  const double std = parse_number("the standard deviation of a PSF", text.substr(colon + 1));
+  if (size > 4096) throw UsageError("the size of a PSF must be at most 4096, got " + text);
+  job.psf_shape = {size, size};
+  const auto tap = [&](std::int64_t k) { return std::exp(-0.5 * std::pow(static_cast<double>(k - size / 2) / std, 2)); };
+  for (std::int64_t i = 0; i < size; ++i)
+    for (std::int64_t j = 0; j < size; ++j) job.psf.push_back(static_cast<float>(tap(i) * tap(j)));
+}
+
+/// One where a pixel of the file is not zero in some channel.
+void read_mask(const std::string& path, Job& job) {
+  const Picture picture(path);
+  if (picture.height() != job.shape[2] || picture.width() != job.shape[3])
+    throw UsageError("the mask " + path + " has another size than the image");
+  bool any = false;
+  for (std::int64_t b = 0; b < job.shape[0]; ++b)
+    for (std::size_t k = 0; k < picture.pixels(); ++k) {
+      float known = 0;
+      for (int c = 0; c < picture.colours(); ++c) known = std::max(known, picture.value(k, c));
+      job.mask.push_back(known > 0 ? 1.0F : 0.0F);
+      any |= known > 0;
+    }
+  if (!any) throw UsageError("the mask " + path + " is zero everywhere, expected non-zero where a pixel is known");
+}
+
+/// Arrange the channels: grey is repeated for a prior of colours, colours go one by one through a prior of grey.
+void arrange(const Picture& picture, std::int64_t channels, Job& job) {
+  const bool split = channels == 1;
+  job.shape = {split ? picture.colours() : 1, channels, picture.height(), picture.width()};
+  for (std::int64_t plane = 0; plane < job.shape[0] * channels; ++plane)
+    for (std::size_t k = 0; k < picture.pixels(); ++k)
+      job.y.push_back(picture.value(k, picture.colours() == 1 ? 0 : static_cast<int>(plane)));
+}
+
+/// Put the result back; a grey picture takes the mean of the planes.
+void collect(const std::vector<float>& x, Picture& picture) {
+  const std::size_t pixels = picture.pixels(), planes = x.size() / pixels;
+  for (std::size_t k = 0; k < pixels; ++k) {
+    float mean = 0;
+    for (std::size_t plane = 0; plane < planes; ++plane) mean += x[plane * pixels + k] / static_cast<float>(planes);
+    for (int c = 0; c < picture.colours(); ++c)
+      picture.set(k, c, picture.colours() == 1 ? mean : x[static_cast<std::size_t>(c) * pixels + k]);
+  }
+}
+
+/// Everything that has to be right before the image is looked at.
+void prepare(const Options& options, const Metadata& metadata, Job& job) {
+  if (options.values.count("sigma") != 0) job.sigma = parse_sigma(options.get("sigma"));
+  else if (metadata.task == "inpaint") job.sigma = inpaint_sigma;
+  else throw UsageError(metadata.task + " needs --sigma: a number in units of [0, 1] such as 0.1 or 25/255");
+  if (options.values.count("weight") != 0) job.weight = parse_number("weight", options.get("weight"));
+  for (const char* name : {"psf", "mask"}) {
+    const bool given = options.values.count(name) != 0, taken = metadata.find(name) != nullptr;
+    if (given && !taken) throw UsageError("this artefact for " + metadata.task + " takes no --" + name);
+    if (!given && taken) throw UsageError("this artefact for " + metadata.task + " needs --" + name);
+  }
+}
+
+}  // namespace
+
+int restore_main(int count, char** arguments, const std::string& program,
+                 const std::function<std::unique_ptr<Backend>(const std::string&)>& open) {
+  int failed = 2;
+  try {
+    const Options options =
+        parse_options(count, arguments, {"sigma", "weight", "psf", "mask", "help", "version"});
+    if (options.values.count("help") != 0) return std::printf("usage: %s%s", program.c_str(), usage) > 0 ? 0 : 1;
+    if (options.values.count("version") != 0) return std::printf("%s\n", fastreg_version()) > 0 ? 0 : 1;
+    if (options.names.size() != 3) throw UsageError("expected ARTEFACT INPUT.png OUTPUT.png, see --help");
+    const std::unique_ptr<Backend> backend = open(options.names[0]);
+    const Metadata& metadata = backend->metadata();
+    Job job;
+    prepare(options, metadata, job);
+    if (options.values.count("psf") != 0) read_psf(options.get("psf"), job);
+    failed = 1;
+    Picture picture(options.names[1]);
+    arrange(picture, metadata.at("y").shape[1].maximum, job);
+    if (options.values.count("mask") != 0) read_mask(options.get("mask"), job);
+    collect(backend->run(job), picture);
+    picture.write(options.names[2]);
+    return 0;
+  } catch (const UsageError& error) {
+    failed = 2;
+    std::fprintf(stderr, "%s: %s\n", program.c_str(), error.what());
+  } catch (const std::exception& error) {
+    std::fprintf(stderr, "%s: %s\n", program.c_str(), error.what());
+  }
+  return failed;
+}
+
+}  // namespace fastreg::programs

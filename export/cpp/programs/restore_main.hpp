@@ -1,0 +1,40 @@
+// What the programs that restore a PNG have in common: arguments, files, channels.
+#pragma once
+
+#include <array>
+#include <cstdint>
+#include <functional>
+#include <memory>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "fastreg/metadata.hpp"
+
+namespace fastreg::programs {
+
+/// One call of an artefact, as dense arrays.
+struct Job {
+  std::array<std::int64_t, 4> shape{};  ///< [batch, channels, height, width] of y, and of the result
+  std::vector<float> y;
+  double sigma = 0;
+  std::optional<double> weight;
+  std::array<std::int64_t, 2> psf_shape{};
+  std::vector<float> psf;   ///< [height, width], or empty
+  std::vector<float> mask;  ///< [batch, 1, height, width], or empty
+};
+
+/// A loaded artefact.
+class Backend {
+ public:
+  virtual ~Backend() = default;
+  virtual const Metadata& metadata() const = 0;
+  /// The restored images, in the shape of the job; throws `Error`.
+  virtual std::vector<float> run(const Job& job) = 0;
+};
+
+/// Run the program; `open` loads an artefact. Returns the exit code: 0, 1 where the image failed, 2 for misuse.
+int restore_main(int count, char** arguments, const std::string& program,
+                 const std::function<std::unique_ptr<Backend>(const std::string&)>& open);
+
+}  // namespace fastreg::programs

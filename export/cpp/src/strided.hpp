@@ -1,0 +1,86 @@
+// Arrays of floats with strides, as they come through the C interface.
+#pragma once
+
+#include <algorithm>
+#include <array>
+#include <cstdint>
+#include <cstdlib>
+#include <limits>
+#include <vector>
+
+#include "fastreg/checks.hpp"
+#include "fastreg/error.hpp"
+
+namespace fastreg::detail {
+
+/// A view of somebody else's memory: float for output, const float for input.
+template <typename Element>
+struct Strided {
+  Element* data = nullptr;
+  std::vector<std::int64_t> shape;
+  std::vector<std::int64_t> strides;  ///< in elements
+
+  std::int64_t count() const {
+    std::int64_t result = 1;
+    for (const std::int64_t size : shape) result *= size;
+    return result;
+  }
+
+  /// Call `visit(element)` for every element, the last dimension fastest.
+  template <typename Visit>
+  void for_each(Visit&& visit) const {
+    std::array<std::int64_t, 4> sizes{1, 1, 1, 1}, steps{0, 0, 0, 0};
+    std::copy(shape.begin(), shape.end(), sizes.end() - static_cast<std::ptrdiff_t>(shape.size()));
+    std::copy(strides.begin(), strides.end(), steps.end() - static_cast<std::ptrdiff_t>(strides.size()));
+    for (std::int64_t b = 0; b < sizes[0]; ++b)
+      for (std::int64_t c = 0; c < sizes[1]; ++c)
+        for (std::int64_t i = 0; i < sizes[2]; ++i)
+          for (std::int64_t j = 0; j < sizes[3]; ++j)
+            visit(data[b * steps[0] + c * steps[1] + i * steps[2] + j * steps[3]]);
+  }
+};
+
+/// A view of checked shape; throws `Error` (invalid_argument, invalid_shape) for null pointers, sizes below one, more than
+/// four dimensions, or offsets that no 64-bit number holds.
+template <typename Element>
+Strided<Element> make_strided(const std::string& name, Element* data, const std::int64_t* shape,
+                              const std::int64_t* strides, std::int32_t dimensions) {
+  if (data == nullptr) fail(Code::invalid_argument, "the data of ", name, " are a null pointer");
+  if (dimensions < 0 || dimensions > 4)
+    fail(Code::invalid_shape, name, " must have between 0 and 4 dimensions, got ", dimensions);
+  if (shape == nullptr && dimensions > 0) fail(Code::invalid_argument, "the shape of ", name, " is a null pointer");
+  Strided<Element> view{data, std::vector<std::int64_t>(shape, shape + dimensions),
+                        std::vector<std::int64_t>(static_cast<std::size_t>(dimensions), 1)};
+  // an element may be 2^59 from the first one: in bytes, and summed over four dimensions, that still fits
+  constexpr std::int64_t limit = std::int64_t{1} << 59;
+  std::int64_t count = 1;
+  for (std::size_t k = view.shape.size(); k-- > 0;) {
+    if (view.shape[k] < 1) fail(Code::invalid_shape, name, " must have positive sizes, got ", to_text(view.shape));
+    if (strides == nullptr) view.strides[k] = count;
+    else view.strides[k] = strides[k];
+    const std::int64_t stride = view.strides[k];
+    const bool too_far = stride == std::numeric_limits<std::int64_t>::min() || std::abs(stride) > limit / view.shape[k];
+    if (too_far || count > limit / view.shape[k])
+      fail(Code::invalid_shape, name, " is too large to be in memory, got ", to_text(view.shape), " with strides ",
+           to_text(view.strides));
+    count *= view.shape[k];
+  }
+  return view;
+}
+
+/// Throw unless every element of an output has a place of its own, by strides that nest.
+inline void check_disjoint(const std::string& name, const Strided<float>& view) {
+  std::vector<std::pair<std::int64_t, std::int64_t>> order;  // stride and size
+  for (std::size_t k = 0; k < view.shape.size(); ++k)
+    if (view.shape[k] > 1) order.emplace_back(std::abs(view.strides[k]), view.shape[k]);
+  std::sort(order.begin(), order.end());
+  std::int64_t extent = 1;
+  for (const auto& [stride, size] : order) {
+    if (stride < extent)
+      fail(Code::invalid_shape, name, " must have strides by which no two elements meet, got ", to_text(view.strides),
+           " for ", to_text(view.shape));
+    extent += stride * (size - 1);
+  }
+}
+
+}  // namespace fastreg::detail

@@ -1,0 +1,167 @@
+"""Making an artefact: described, written beside its place, loaded, compared, and only then moved there."""
+
+from __future__ import annotations
+
+import contextlib
+import copy
+import dataclasses
+import os
+import secrets
+import shutil
+import time
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+from fastreg.compilation import PRECISIONS, CompiledRestorer, cpu_has_bf16
+from fastreg.export import cases as parity_cases
+from fastreg.export import formats, metadata, parity
+from fastreg.export.cases import Case
+from fastreg.export.formats import Bundle, ExportError, Format, Options
+from fastreg.export.loading import load
+from fastreg.images import replacing
+from fastreg.operators import Mask
+from fastreg.restorer import Restorer
+
+
+@dataclasses.dataclass(frozen=True)
+class Exported:
+    """An artefact that was made.
+
+    Parameters
+    ----------
+    path, format
+        Where it is, and what.
+    size
+        In bytes; of all files for a folder.
+    seconds
+        That it took to make, without the comparison.
+    report
+        The comparison with the eager solve.
+    """
+
+    path: Path
+    format: str
+    size: int
+    seconds: float
+    report: parity.Report
+
+
+def export(
+    restorer: Restorer,
+    path: str | os.PathLike[str],
+    format: str = "aoti",
+    options: Options | None = None,
+    cases: Sequence[Case] | None = None,
+) -> Exported:
+    """Write a restorer as an artefact that needs neither its code nor, for C++, Python.
+
+    The artefact is loaded as it will be used and compared with the eager float32 solve on photographs and noise, of several
+    sizes, batches and levels of noise. Outside the gates nothing is left at `path`.
+
+    Parameters
+    ----------
+    restorer
+        What to export, in float32 on the device it is to run on; left as it is. A mask is always an input of the artefact.
+    path
+        File or folder to write. An artefact that is there is replaced.
+    format
+        A name in `FORMATS`.
+    options
+        See `Options`.
+    cases
+        What to compare on, from `fastreg.export.cases.make` for an artefact with the same inputs; made if not given.
+
+    Raises
+    ------
+    TypeError
+        If `restorer` is not a `Restorer`.
+    ExportError
+        If the artefact differs from the eager solve, or cannot be made; a `ValueError`.
+    ValueError
+        If the format is unknown or does not take an option, or the path cannot be written.
+    """
+    options = options or Options()
+    row = formats.find(format)
+    _check(restorer, row, options)
+    path = Path(path)
+    _check_target(path, row)
+    description = metadata.build(restorer, format, options)
+    bundle = Bundle(_prepared(restorer, options.precision), description, options)
+    if cases is None:
+        cases = parity_cases.make(restorer, description)
+    with _landing(path, row) as temporary:
+        start = time.perf_counter()
+        try:
+            row.backend.write(bundle, temporary)
+        except (ValueError, OSError):
+            raise
+        except Exception as error:  # the exporters raise whatever they like
+            words = " ".join(str(error).split())[:300]
+            raise ExportError(f"the format {format} cannot be made of this restorer: {words}") from error
+        seconds = time.perf_counter() - start
+        report = parity.compare(load(temporary), cases)
+        if report.status == "failed":
+            if not (options.accept_drift and report.finite):
+                raise ExportError(f"{format} differs from the eager solve and was not written: {report.words()}")
+            report = dataclasses.replace(report, status="drift accepted")
+        row.backend.stamp(temporary, parity.record(description, report))
+        size = sum(file.stat().st_size for file in [temporary, *temporary.rglob("*")] if file.is_file())
+    return Exported(path, format, size, seconds, report)
+
+
+def _check(restorer: Restorer, row: Format, options: Options) -> None:
+    if not isinstance(restorer, Restorer):
+        raise TypeError(f"expected a Restorer to export, got {type(restorer).__name__}")
+    if isinstance(restorer, CompiledRestorer):
+        raise TypeError("a compiled restorer cannot be exported: export the one it was made of, with precision=")
+    device = restorer.solver.schedule.device.type
+    row.check(device, options)
+    if device == "cpu" and options.precision == "bf16" and not cpu_has_bf16():
+        raise ValueError("this CPU has no bf16 instructions: an artefact in bf16 would be slower than 'ieee'")
+    for name, value in restorer.state_dict().items():
+        if value.is_floating_point() and str(value.dtype) != "torch.float32":
+            raise ValueError(f"a restorer is exported from float32, its {name} is {value.dtype}")
+    if isinstance(restorer.operator, Mask) and restorer.operator.mask.shape[1] != 1:
+        raise ValueError(
+            f"a mask is exported as an input of one channel, this one has {restorer.operator.mask.shape[1]}"
+        )
+
+
+def _prepared(restorer: Restorer, precision: str) -> Restorer:
+    """A frozen copy with the prior in the precision of the artefact."""
+    result = copy.deepcopy(restorer).eval().requires_grad_(False)
+    result.prior.to(PRECISIONS[precision])
+    return result
+
+
+def _check_target(path: Path, row: Format) -> None:
+    if not path.parent.is_dir():
+        raise ValueError(f"there is no folder {path.parent} to write {path.name} to")
+    if row.suffix and path.suffix != row.suffix:
+        raise ValueError(f"an artefact of the format {row.name} ends in {row.suffix}, got {path.name}")
+    if path.is_dir() and any(path.iterdir()):
+        if row.suffix:
+            raise ValueError(f"{path} is a folder, expected a file to write")
+        if not (path / "fastreg.json").is_file() and not list(path.glob("fastreg_*/config.pbtxt")):
+            raise ValueError(f"{path} is a folder with other files in it: it is not replaced")
+    elif path.is_file() and not row.suffix:
+        raise ValueError(f"{path} is a file, and the format {row.name} is a folder")
+
+
+@contextlib.contextmanager
+def _landing(path: Path, row: Format) -> Iterator[Path]:
+    """A temporary path beside `path` that takes its place when the block ends without an exception."""
+    if row.suffix:
+        with replacing(path) as temporary:
+            yield temporary
+        return
+    temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
+    old = temporary.with_name(temporary.name + ".old")
+    try:
+        yield temporary
+        if path.exists():
+            os.replace(path, old)
+        os.replace(temporary, path)
+    finally:
+        for folder in (temporary, old):
+            shutil.rmtree(folder, ignore_errors=True)

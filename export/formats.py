@@ -1,0 +1,197 @@
+"""The table of formats: what each is called, where it runs, which options it takes, and which module knows it."""
+
+from __future__ import annotations
+
+import dataclasses
+import importlib
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any, Protocol
+
+from torch import Tensor
+
+from fastreg.restorer import Restorer
+
+#: A loaded program: the inputs in the order of the metadata, and the restored image.
+Run = Callable[[Sequence[Tensor]], Tensor]
+Metadata = dict[str, Any]
+
+
+class ExportError(ValueError):
+    """An artefact that must not be used: it does not agree with the eager solve, or could not be made."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Options:
+    """What may be chosen of an artefact. A format refuses what it does not know (`Format.options`).
+
+    Parameters
+    ----------
+    precision
+        Number format of the prior's convolutions: ``ieee`` (float32), ``tf32``, ``bf16``, ``fp16``.
+    psf_side
+        Make the PSF of a blur an input of so many pixels a side; smaller PSFs are padded. None keeps the PSF fixed.
+    max_batch, max_size
+        Largest batch and image side, in pixels, that the artefact is to accept.
+    accept_drift
+        Write the artefact although it is outside the gates of `fastreg.export.parity`; its metadata says so.
+    opset
+        ONNX operator set.
+    instances
+        Copies of the model that Triton Inference Server runs side by side.
+
+    Raises
+    ------
+    ValueError
+        If a number is out of its range.
+    """
+
+    precision: str = "ieee"
+    psf_side: int | None = None
+    max_batch: int = 16
+    max_size: int = 4096
+    accept_drift: bool = False
+    opset: int = 20
+    instances: int = 1
+
+    def __post_init__(self) -> None:
+        for name in ("max_batch", "max_size", "instances"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"{name} must be positive, got {getattr(self, name)}")
+        if self.max_batch < 2:
+            raise ValueError("max_batch must be at least 2: with one entry there is no batch to leave open")
+        if self.psf_side is not None and not (1 <= self.psf_side <= 255 and self.psf_side % 2):
+            raise ValueError(f"the side of a PSF input must be odd and at most 255 pixels, got {self.psf_side}")
+        if not 18 <= self.opset <= 23:
+            raise ValueError(f"opset must be between 18 and 23, got {self.opset}")
+
+
+@dataclasses.dataclass(frozen=True)
+class Bundle:
+    """What a format makes an artefact of.
+
+    Parameters
+    ----------
+    restorer
+        Frozen, with the prior in the precision of the artefact.
+    metadata
+        All but the parity report.
+    options
+        As given.
+    """
+
+    restorer: Restorer
+    metadata: Metadata
+    options: Options
+
+
+class Backend(Protocol):
+    """What the module of a format offers."""
+
+    def write(self, bundle: Bundle, path: Path) -> None:
+        """Make the artefact at a path that does not exist."""
+
+    def stamp(self, path: Path, metadata: Metadata) -> None:
+        """Replace the metadata of an artefact, and nothing else."""
+
+    def open(self, path: Path, device: str | None) -> tuple[Metadata, Run]:
+        """Load an artefact as it is used; raises `ValueError` where it is damaged or cannot run here."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Format:
+    """A row of the table.
+
+    Parameters
+    ----------
+    name, description
+        What it is called, and what it is.
+    suffix
+        Ending of the file; empty for a folder.
+    precisions
+        Precisions for each device it runs on.
+    options
+        Names of the `Options` it takes.
+    module
+        The `Backend`.
+    """
+
+    name: str
+    description: str
+    suffix: str
+    precisions: dict[str, tuple[str, ...]]
+    options: frozenset[str]
+    module: str
+
+    @property
+    def backend(self) -> Backend:
+        """The module that knows the format; only now anything of onnx is imported."""
+        result: Any = importlib.import_module(f"fastreg.export.{self.module}")
+        return result  # type: ignore[no-any-return]
+
+    def check(self, device: str, options: Options) -> None:
+        """Raise `ValueError` where the format does not run on a device or does not take an option."""
+        if device not in self.precisions:
+            raise ValueError(f"the format {self.name} runs on {' and '.join(self.precisions)}, not on {device}")
+        for field in dataclasses.fields(options):
+            given = getattr(options, field.name)
+            if given != field.default and field.name not in self.options:
+                takes = ", ".join(sorted(self.options))
+                raise ValueError(f"the format {self.name} does not take {field.name}={given}: it takes {takes}")
+        if options.precision not in self.precisions[device]:
+            raise ValueError(
+                f"the format {self.name} on {device} has the precisions {', '.join(self.precisions[device])}, "
+                f"got {options.precision!r}"
+            )
+
+
+_COMMON = frozenset({"precision", "psf_side", "max_batch", "max_size", "accept_drift"})
+_ONNX = _COMMON | {"opset"}
+#: ONNX Runtime has no bf16 convolutions, and fp16 ones only on CUDA.
+_ONNX_PRECISIONS = {"cpu": ("ieee",), "cuda": ("ieee", "tf32", "fp16")}
+
+FORMATS: dict[str, Format] = {
+    row.name: row
+    for row in (
+        Format(
+            "aoti",
+            "AOTInductor package: the whole solve as machine code",
+            ".pt2",
+            {"cpu": ("ieee", "bf16"), "cuda": ("ieee", "tf32", "bf16", "fp16")},
+            _COMMON,
+            "aoti",
+        ),
+        Format("onnx", "ONNX: the whole solve, iterations as a Loop", ".onnx", _ONNX_PRECISIONS, _ONNX, "onnx_loop"),
+        Format(
+            "onnx-unrolled",
+            "ONNX: the whole solve, one iteration after the other",
+            ".onnx",
+            _ONNX_PRECISIONS,
+            _ONNX,
+            "onnx_unrolled",
+        ),
+        Format(
+            "onnx-step",
+            "ONNX: a folder of start, one iteration and result; the host loops",
+            "",
+            _ONNX_PRECISIONS,
+            _ONNX,
+            "onnx_step",
+        ),
+        Format(
+            "triton-server",
+            "model repository for Triton Inference Server, with the ONNX Loop",
+            "",
+            _ONNX_PRECISIONS,
+            _ONNX | {"instances"},
+            "triton_server",
+        ),
+    )
+}
+
+
+def find(name: str) -> Format:
+    """The row of a name; raises `ValueError` where there is none."""
+    if name not in FORMATS:
+        raise ValueError(f"the format must be one of {', '.join(FORMATS)}, got {name!r}")
+    return FORMATS[name]

@@ -1,0 +1,206 @@
+"""Using an artefact in Python: the call of a Restorer, with everything checked before the program runs."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from fastreg.export import formats, metadata
+from fastreg.export.formats import Metadata, Run
+from fastreg.operators.base import as_numbers
+
+
+class Artefact:
+    """A restoration that was exported; made by `load`.
+
+    Parameters
+    ----------
+    path
+        Where it came from.
+    description
+        Its metadata.
+    run
+        The program.
+
+    Examples
+    --------
+    >>> artefact = fastreg.export.load("deblur.pt2")  # doctest: +SKIP
+    >>> x = artefact(y, sigma=0.03, psf=psf)  # doctest: +SKIP
+    """
+
+    def __init__(self, path: Path, description: Metadata, run: Run) -> None:
+        self.path = path
+        self.metadata = description
+        self._run = run
+        self._rule = metadata.weight_rule(description)
+        self._names = tuple(spec["name"] for spec in description["inputs"])
+        if self._rule is not None:
+            self._rule = self._rule.to(description["device"])
+
+    def __repr__(self) -> str:
+        about = self.metadata
+        return f"Artefact({str(self.path)!r}, format={about['format']!r}, task={about['task']!r}, device={about['device']!r})"
+
+    def __call__(
+        self,
+        y: Tensor,
+        sigma: float | Tensor,
+        weight: float | Tensor | None = None,
+        psf: Any = None,
+        mask: Any = None,
+    ) -> Tensor:
+        """Restore a batch of observations.
+
+        Parameters
+        ----------
+        y
+            Observations ``float32 [B, C, H, W]`` in [0, 1], contiguous, on the artefact's device.
+        sigma
+            Standard deviation of the noise: a number, or one for each entry, ``[B]``.
+        weight
+            The weight lambda, likewise; from the rule in the metadata if not given.
+        psf
+            Where it is an input: ``[k_h, k_w]`` up to the size in the metadata. Divided by its sum.
+        mask
+            Where it is an input: weights in [0, 1], ``[H, W]``, ``[1, H, W]`` or ``[B or 1, 1, H, W]``.
+
+        Returns
+        -------
+        Tensor
+            Restored images ``[B, C, H, W]``, not clipped.
+
+        Raises
+        ------
+        TypeError
+            If an argument has another dtype.
+        ValueError
+            If a shape, size, layout or device does not fit the metadata, or a value is not finite or out of range.
+        """
+        self._check_observations(y)
+        noise = self._per_entry("sigma", sigma, y)
+        values = [y, noise, self._weight(weight, noise, y)]
+        for name, value in (("psf", psf), ("mask", mask)):
+            if (value is not None) != (name in self._names):
+                raise ValueError(f"this artefact {'needs' if value is None else 'takes no'} {name}=")
+        if psf is not None:
+            values.append(self._psf(psf, y))
+        if mask is not None:
+            values.append(self._mask(mask, y))
+        with torch.no_grad():
+            return self._run(values)
+
+    def _check_observations(self, y: Tensor) -> None:
+        if not isinstance(y, Tensor):
+            raise TypeError(f"y must be a tensor, got {type(y).__name__}")
+        if y.dtype != torch.float32:
+            raise TypeError(f"y must be float32, got {y.dtype}")
+        spec = self.metadata["inputs"][0]
+        if y.ndim != 4:
+            raise ValueError(f"y must be [B, {spec['shape'][1]}, H, W], got {list(y.shape)}")
+        for name, size, low, high in zip(
+            ("batch", "channels", "height", "width"), y.shape, spec["min"], spec["max"], strict=True
+        ):
+            if not low <= size <= high:
+                allowed = f"{low}" if low == high else f"{low} to {high}"
+                raise ValueError(f"the {name} of y must be {allowed}, got {size}")
+        if not y.is_contiguous():
+            raise ValueError(f"y must be contiguous, got the strides {list(y.stride())}: pass y.contiguous()")
+        if y.device.type != self.metadata["device"]:
+            raise ValueError(f"this artefact runs on {self.metadata['device']}, got y on {y.device}")
+        if not bool(torch.isfinite(y).all()):
+            raise ValueError("y must be finite, got NaN or infinity")
+
+    def _per_entry(self, name: str, value: float | Tensor, y: Tensor) -> Tensor:
+        if isinstance(value, bool) or not isinstance(value, (int, float, Tensor)):
+            raise TypeError(f"{name} must be a number or a tensor, got {type(value).__name__}")
+        batch = y.shape[0]
+        result = torch.as_tensor(value, dtype=torch.float32, device=y.device)
+        if result.ndim > 1 or (result.ndim == 1 and result.shape[0] not in (1, batch)):
+            raise ValueError(
+                f"{name} must be a number or one for each of the {batch} entries, got {list(result.shape)}"
+            )
+        if not bool(((result > 0) & torch.isfinite(result)).all()):
+            raise ValueError(f"{name} must be positive and finite, got {result.tolist()}")
+        return result.expand(batch).contiguous()
+
+    def _weight(self, weight: float | Tensor | None, sigma: Tensor, y: Tensor) -> Tensor:
+        if weight is not None:
+            return self._per_entry("weight", weight, y)
+        if self._rule is None:
+            raise ValueError("this artefact has no weight rule: give the weight as weight=")
+        result: Tensor = self._rule(sigma)
+        return result.contiguous()
+
+    def _psf(self, psf: Any, y: Tensor) -> Tensor:
+        values = as_numbers(psf, "psf")
+        side = self.metadata["inputs"][3]["shape"][0]
+        if values.ndim != 2 or max(values.shape) > side:
+            raise ValueError(f"psf must be [height, width] of at most {side} x {side} pixels, got {list(values.shape)}")
+        if bool((values < 0).any()) or not float(values.sum()) > 0:
+            raise ValueError("psf must be nowhere negative and somewhere positive")
+        return metadata.padded_psf((values / values.sum()).float(), side).to(y.device)
+
+    def _mask(self, mask: Any, y: Tensor) -> Tensor:
+        values = as_numbers(mask, "mask").float()
+        batch, _, height, width = y.shape
+        shape = (1,) * (4 - values.ndim) + tuple(values.shape)
+        if len(shape) != 4 or shape[0] not in (1, batch) or shape[1:] != (1, height, width):
+            raise ValueError(
+                f"mask must be [{height}, {width}] or [{batch}, 1, {height}, {width}], got {list(values.shape)}"
+            )
+        if float(values.min()) < 0 or float(values.max()) > 1:
+            raise ValueError(f"mask must be in [0, 1], got {float(values.min()):g} to {float(values.max()):g}")
+        return values.reshape(shape).expand(batch, 1, height, width).contiguous().to(y.device)
+
+
+def load(path: str | os.PathLike[str], device: str | None = None) -> Artefact:
+    """Load an artefact of any format.
+
+    Parameters
+    ----------
+    path
+        A ``.pt2`` or ``.onnx`` file, or the folder of ``onnx-step`` or ``triton-server``. Loading a ``.pt2`` runs machine code
+        that is in it: load only what you trust.
+    device
+        ``cpu`` or ``cuda``; where it was exported on if not given. A ``.pt2`` runs nowhere else.
+
+    Returns
+    -------
+    Artefact
+        With the call of a `fastreg.Restorer`.
+
+    Raises
+    ------
+    ValueError
+        If it is missing, damaged, not made by fastreg, or cannot run on this machine and that device.
+    """
+    path = Path(path)
+    if not path.exists():
+        raise ValueError(f"there is no file or folder {path}")
+    if device not in (None, "cpu", "cuda"):
+        raise ValueError(f"device must be cpu or cuda, got {device!r}")
+    description, run = formats.find(_format_of(path)).backend.open(path, device)
+    return Artefact(path, description, run)
+
+
+def _format_of(path: Path) -> str:
+    """The format whose module is to read a file or folder, by its first bytes or its files."""
+    if path.is_dir():
+        if (path / "fastreg.json").is_file():
+            return "onnx-step"
+        if len(list(path.glob("*/config.pbtxt"))) == 1:
+            return "triton-server"
+        raise ValueError(f"{path} is a folder without fastreg.json or */config.pbtxt: it is not an artefact of fastreg")
+    with open(path, "rb") as file:
+        head = file.read(4)
+    if not head:
+        raise ValueError(f"{path} is empty")
+    if head == b"PK\x03\x04":
+        return "aoti"
+    if path.suffix == ".onnx":
+        return "onnx"
+    raise ValueError(f"{path} is neither a .pt2 package nor an .onnx file")

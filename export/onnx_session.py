@@ -1,0 +1,205 @@
+"""What the ONNX formats share: making a graph, its metadata, and a session that runs it where it says."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import logging
+import warnings
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.export import ExportedProgram
+
+from fastreg.export import metadata
+from fastreg.export.formats import ExportError, Metadata
+
+_PROVIDERS = {"cpu": "CPUExecutionProvider", "cuda": "CUDAExecutionProvider"}
+
+
+def save(program: ExportedProgram, inputs: Sequence[str], outputs: Sequence[str], path: Path, opset: int) -> None:
+    """Translate a program.
+
+    Its optimiser stays off: that takes constants below 1e-8 for zero and deletes their addition.
+
+    Raises
+    ------
+    ExportError
+        If an operation has no ONNX counterpart, or onnx and onnxscript are not installed.
+    """
+    try:
+        import onnx
+        import onnxscript  # noqa: F401
+    except ImportError as error:
+        raise ExportError(f"ONNX needs the packages of fastreg[onnx]: {error}") from error
+    table: Any = {torch.ops.aten.sym_stride.int: _stride}
+    with _quiet():
+        try:
+            result = torch.onnx.export(
+                program, dynamo=True, optimize=False, verbose=False, opset_version=opset, custom_translation_table=table
+            )
+        except torch.onnx.errors.OnnxExporterError as error:
+            words = " ".join(str(error).split())
+            raise ExportError(f"the solve cannot be written as ONNX: {words[-300:]}") from error
+    assert result is not None
+    model = result.model_proto
+    _rename(model.graph, [value.name for value in model.graph.input], inputs)
+    _rename(model.graph, [value.name for value in model.graph.output], outputs)
+    _strip(model.graph)
+    for function in model.functions:
+        _strip(function)
+    onnx.checker.check_model(model)
+    onnx.save(model, str(path))
+
+
+def stamp(path: Path, description: Metadata) -> None:
+    """Put metadata into an ONNX file."""
+    import onnx
+
+    model = onnx.load(str(path))
+    onnx.helper.set_model_props(model, {metadata.KEY: metadata.dump(description)})
+    onnx.save(model, str(path))
+
+
+def description_of(session: Any, path: Path) -> Metadata:
+    """The metadata in the file of a session."""
+    return metadata.parse(session.get_modelmeta().custom_metadata_map.get(metadata.KEY), path)
+
+
+def session(path: Path, device: str, precision: str = "ieee") -> Any:
+    """A session with every graph optimisation on, on the provider of a device and no other.
+
+    Raises
+    ------
+    ValueError
+        If onnxruntime is missing or lacks the provider, or the file is damaged.
+    """
+    try:
+        import onnxruntime
+    except ImportError as error:
+        raise ValueError(f"running {path} needs onnxruntime: {error}") from error
+    provider = _PROVIDERS[device]
+    if provider not in onnxruntime.get_available_providers():
+        raise ValueError(f"onnxruntime {onnxruntime.__version__} has no {provider}: it cannot run {path} on {device}")
+    settings = onnxruntime.SessionOptions()
+    settings.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_ENABLE_ALL
+    settings.intra_op_num_threads = torch.get_num_threads()
+    settings.log_severity_level = 3
+    arguments = {"use_tf32": "1" if precision == "tf32" else "0"} if device == "cuda" else {}
+    try:
+        result = onnxruntime.InferenceSession(str(path), settings, providers=[(provider, arguments)])
+    except Exception as error:
+        raise ValueError(f"{path} is not a whole ONNX file that can run here: {str(error).splitlines()[0]}") from error
+    if result.get_providers()[0] != provider:
+        raise ValueError(f"onnxruntime runs {path} on {result.get_providers()[0]} instead of {provider}")
+    return result
+
+
+def open_file(path: Path, device: str | None) -> tuple[Metadata, Any]:
+    """Metadata and session of one ONNX file."""
+    probe = session(path, "cpu")
+    description = description_of(probe, path)
+    chosen = device or description["device"]
+    if (chosen, description["precision"]) != ("cpu", "ieee"):
+        if chosen == "cpu" and description["precision"] == "fp16":
+            raise ValueError(f"{path} has fp16 convolutions, which onnxruntime runs on cuda only")
+        probe = session(path, chosen, description["precision"])
+    return {**description, "device": chosen}, probe
+
+
+def bind(binding: Any, name: str, value: Tensor, output: bool = False) -> None:
+    """Let a session read from, or write to, the memory of a contiguous tensor."""
+    where = (value.device.type, value.device.index or 0, np.float32, list(value.shape), value.data_ptr())
+    (binding.bind_output if output else binding.bind_input)(name, *where)
+
+
+def run(session: Any, inputs: dict[str, Tensor], outputs: dict[str, Tensor]) -> None:
+    """Run once, without copies."""
+    binding = session.io_binding()
+    for value in session.get_inputs():
+        bind(binding, value.name, inputs[value.name])
+    for name, tensor in outputs.items():
+        bind(binding, name, tensor, output=True)
+    settle(next(iter(outputs.values())))
+    session.run_with_iobinding(binding)
+
+
+def settle(like: Tensor) -> None:
+    """Wait until torch has written what a session is to read: it works on a stream of its own."""
+    if like.is_cuda:
+        torch.cuda.current_stream(like.device).synchronize()
+
+
+def _stride(x: Any, dim: int) -> Any:
+    """Stride of a contiguous tensor; torch.export sometimes names a size by it, and ONNX has no strides."""
+    from onnxscript import opset18
+
+    return opset18.ReduceProd(opset18.Shape(x, start=dim + 1), keepdims=0)
+
+
+def _rename(graph: Any, old: Sequence[str], new: Sequence[str]) -> None:
+    """Rename values of the outermost graph, wherever they are used."""
+    if len(old) != len(new):
+        raise ExportError(f"the exported graph has the values {list(old)}, expected {list(new)}")
+    table = dict(zip(old, new, strict=True))
+    taken = {name for node in _nodes(graph) for name in (*node.input, *node.output)} - set(old)
+    for name in sorted(taken & set(new)):
+        table[name] = f"{name}_inner"
+    for value in (*graph.input, *graph.output):
+        value.name = table.get(value.name, value.name)
+    for initializer in graph.initializer:
+        initializer.name = table.get(initializer.name, initializer.name)
+    for node in _nodes(graph):
+        for names in (node.input, node.output):
+            for k, name in enumerate(names):
+                names[k] = table.get(name, name)
+    for inner in _graphs(graph):
+        for value in (*inner.input, *inner.output):
+            value.name = table.get(value.name, value.name)
+
+
+def _strip(graph: Any) -> None:
+    """Drop stack traces and shapes of intermediate values: half of the file, and no use at run time."""
+    for part in (graph, *_graphs(graph)):
+        del part.value_info[:]
+        del part.metadata_props[:]
+        for node in part.node:
+            del node.metadata_props[:]
+            node.ClearField("doc_string")
+        for value in (
+            *getattr(part, "initializer", ()),
+            *(() if part.DESCRIPTOR.name == "FunctionProto" else part.input),
+        ):
+            del value.metadata_props[:]
+
+
+def _nodes(graph: Any) -> Iterator[Any]:
+    for part in (graph, *_graphs(graph)):
+        yield from part.node
+
+
+def _graphs(graph: Any) -> Iterator[Any]:
+    """The graphs inside the nodes of a graph."""
+    for node in graph.node:
+        for attribute in node.attribute:
+            if attribute.HasField("g"):
+                yield attribute.g
+                yield from _graphs(attribute.g)
+
+
+@contextlib.contextmanager
+def _quiet() -> Iterator[None]:
+    """The exporter reports its progress, and every package that it could also have used."""
+    logger = logging.getLogger("torch.onnx")
+    level = logger.level
+    logger.setLevel(logging.ERROR)
+    try:
+        with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()):
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        logger.setLevel(level)

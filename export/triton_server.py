@@ -1,0 +1,74 @@
+"""A model repository for NVIDIA Triton Inference Server: a configuration, and the solve as ONNX for its onnxruntime backend.
+
+``PATH/fastreg_TASK/config.pbtxt`` and ``PATH/fastreg_TASK/1/model.onnx``; the server is started with ``--model-repository=PATH``.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from fastreg.export import onnx_loop, onnx_session
+from fastreg.export.formats import Bundle, Metadata, Run
+
+_TYPES = {"float32": "TYPE_FP32"}
+
+
+def write(bundle: Bundle, path: Path) -> None:
+    """Make the folder."""
+    name = f"fastreg_{bundle.metadata['task']}"
+    (path / name / "1").mkdir(parents=True)
+    onnx_loop.write(bundle, path / name / "1" / "model.onnx")
+    (path / name / "config.pbtxt").write_text(configuration(name, bundle.metadata, bundle.options.instances))
+
+
+def stamp(path: Path, description: Metadata) -> None:
+    """Replace the metadata, which is in the ONNX file."""
+    onnx_session.stamp(_model(path), description)
+
+
+def open(path: Path, device: str | None) -> tuple[Metadata, Run]:
+    """Load the ONNX file of the repository as the server does, with onnxruntime."""
+    return onnx_loop.open(_model(path), device)
+
+
+def configuration(name: str, description: Metadata, instances: int) -> str:
+    """The text of ``config.pbtxt``, in the protobuf text format of the server's ModelConfig.
+
+    The server joins requests along the first dimension of every input. A PSF has no such dimension: with one as an input
+    the server must not batch, and requests carry their batch themselves.
+    """
+    batched = all(spec["shape"][0] == "B" for spec in description["inputs"])
+    largest = description["inputs"][0]["max"][0]
+    lines = [
+        f'name: "{name}"',
+        'backend: "onnxruntime"',
+        f"max_batch_size: {largest if batched else 0}",
+    ]
+    lines += _values("input", description["inputs"], batched)
+    lines += _values("output", [description["output"]], batched)
+    if batched:
+        lines.append("dynamic_batching { }")
+    kind = "KIND_GPU" if description["device"] == "cuda" else "KIND_CPU"
+    lines.append(f"instance_group [ {{ count: {instances} kind: {kind} }} ]")
+    digest = description["weights_sha256"]
+    lines.append(f'parameters {{ key: "fastreg_weights_sha256" value: {{ string_value: "{digest}" }} }}')
+    return "\n".join(lines) + "\n"
+
+
+def _values(field: str, specs: list[dict[str, Any]], batched: bool) -> list[str]:
+    entries = []
+    for spec in specs:
+        dims = [d if isinstance(d, int) else -1 for d in spec["shape"]][1 if batched else 0 :]
+        # one number for each entry: the server wants a dimension besides the batch, the graph does not
+        shape = " reshape: { shape: [ ] }" if not dims else ""
+        text = ", ".join(str(d) for d in dims or [1])
+        entries.append(f'  {{ name: "{spec["name"]}" data_type: {_TYPES[spec["dtype"]]} dims: [ {text} ]{shape} }}')
+    return [f"{field} [", ",\n".join(entries), "]"]
+
+
+def _model(path: Path) -> Path:
+    found = sorted(path.glob("*/1/model.onnx"))
+    if len(found) != 1:
+        raise ValueError(f"{path} must hold one model as NAME/1/model.onnx, got {len(found)}")
+    return found[0]

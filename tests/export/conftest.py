@@ -1,0 +1,54 @@
+"""Tiny restorers, and the artefacts made of them once."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from fastreg import Restorer, zoo
+from fastreg.export import export
+from fastreg.export.formats import Options
+from fastreg.operators import Blur, Identity, Mask, gaussian_psf
+from fastreg.regularizers import PatchCritic
+from fastreg.solvers import Adam
+
+SIDE = 7
+
+
+@pytest.fixture(scope="session")
+def model(tmp_path_factory):
+    """A strided critic with random weights, as a file: the stride leaves the last rows without a patch."""
+    torch.manual_seed(0)
+    critic = PatchCritic([(3, 4, 3), (4, 2, 3, 3)])
+    path = tmp_path_factory.mktemp("export") / "tiny.safetensors"
+    card = zoo.ModelCard("tiny", "patch_critic", critic.settings, weights={"denoise": [[0.05, 0.4], [0.2, 0.1]]})
+    zoo.save_model(critic, path, card)
+    return path
+
+
+@pytest.fixture(scope="session")
+def restorers(model):
+    """One restorer for each task, with three iterations."""
+    operators = {"denoise": Identity(), "deblur": Blur(gaussian_psf(SIDE, 1.5)), "inpaint": Mask([[1.0]])}
+    return {
+        task: Restorer(operator, prior=zoo.load(model), solver=Adam(iterations=3)).eval()
+        for task, operator in operators.items()
+    }
+
+
+@pytest.fixture(scope="session")
+def made(restorers, tmp_path_factory):
+    """Make an artefact of a task in a format, the first time it is asked for."""
+    folder = tmp_path_factory.mktemp("artefacts")
+    known = {}
+
+    def make(task, name):
+        from fastreg.export import FORMATS
+
+        if (task, name) not in known:
+            options = Options(psf_side=SIDE if task == "deblur" else None, max_batch=4, max_size=256)
+            path = folder / f"{task}-{name}{FORMATS[name].suffix}"
+            known[task, name] = export(restorers[task], path, name, options)
+        return known[task, name]
+
+    return make

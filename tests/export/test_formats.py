@@ -1,0 +1,106 @@
+"""Every format, made of tiny restorers: it agrees with eager, at sizes it has not seen, and says what it is."""
+
+from __future__ import annotations
+
+import json
+import zipfile
+
+import pytest
+import torch
+
+from fastreg import Restorer, zoo
+from fastreg.export import FORMATS, load, verify
+from fastreg.operators import Blur, Mask
+from tests.registry import random
+
+#: Tracing takes long, so that not every format is made of every task; triton-server holds the same file as onnx.
+MADE = [
+    ("denoise", "onnx"),
+    ("deblur", "onnx"),
+    ("deblur", "onnx-step"),
+    ("denoise", "onnx-unrolled"),
+    ("inpaint", "triton-server"),
+    ("deblur", "aoti"),
+]
+
+
+@pytest.fixture(params=MADE, ids=["-".join(pair) for pair in MADE])
+def case(request, made, restorers):
+    pytest.importorskip("onnxruntime")
+    task, name = request.param
+    return task, name, made(task, name), restorers[task]
+
+
+def observations(task, restorer, batch, height, width):
+    """Arguments of a call, and the eager restorer that is to give the same."""
+    y = random((batch, 3, height, width), torch.float32, seed=height)
+    operator, given = restorer.operator, {}
+    if task == "deblur":
+        psf = random((4, 5), torch.float32, seed=3) + 0.1  # an even side, and not normalised
+        operator, given = Blur(psf, restorer.operator.boundary), {"psf": psf}
+    if task == "inpaint":
+        mask = (random((batch, 1, height, width), torch.float32, seed=5) > 0.4).float()
+        operator, given = Mask(mask), {"mask": mask}
+    eager = Restorer(operator, restorer.fidelity, restorer.prior, restorer.solver)
+    return y, given, eager
+
+
+@pytest.mark.parametrize("size", [(1, 64, 47), (2, 33, 34), (4, 23, 95), (3, 12, 13)])
+def test_the_call_of_the_restorer(case, size):
+    task, _, exported, restorer = case
+    y, given, eager = observations(task, restorer, *size)
+    sigma = torch.linspace(0.03, 0.3, size[0])
+    x = load(exported.path)(y, sigma, **given)
+    expected = eager(y, sigma)
+    assert x.shape == expected.shape
+    assert float((x - expected).square().mean().sqrt()) < 5e-4
+    assert float((x - expected)[..., -3:, :].abs().max()) < 1e-2  # rows that no strided patch covers
+
+
+def test_a_weight_of_ones_own(case):
+    task, _, exported, restorer = case
+    y, given, eager = observations(task, restorer, 2, 31, 30)
+    x = load(exported.path)(y, 0.1, weight=torch.tensor([0.1, 2.0]), **given)
+    torch.testing.assert_close(x, eager(y, 0.1, torch.tensor([0.1, 2.0])), rtol=0, atol=1e-2)
+
+
+def test_metadata(case, model):
+    task, name, exported, restorer = case
+    about = load(exported.path).metadata
+    assert (about["schema"], about["task"], about["device"], about["precision"]) == (1, task, "cpu", "ieee")
+    assert about["format"] == name
+    assert about["weights_sha256"] == zoo.fingerprint(restorer.prior)
+    assert about["iterations"] == len(about["schedule"]) == 3
+    extra = {"denoise": [], "deblur": ["psf"], "inpaint": ["mask"]}[task]
+    assert [spec["name"] for spec in about["inputs"]] == ["y", "sigma", "weight", *extra]
+    assert about["inputs"][0]["shape"] == ["B", 3, "H", "W"]
+    assert about["parity"]["status"] == "passed" == exported.report.status
+    assert about["parity"]["rms"] == exported.report.rms <= 5e-4
+    torch.testing.assert_close(torch.tensor(about["weight_rule"]["pairs"]), torch.tensor([[0.05, 0.4], [0.2, 0.1]]))
+    residues = {
+        tuple(int(n) % 3 for n in row["name"].split("[")[1][:-1].split(",")[2:]) for row in about["parity"]["cases"]
+    }
+    assert {h for h, _ in residues} == {w for _, w in residues} == {0, 1, 2}
+    batches = {row["name"].split("[")[1].split(",")[0] for row in about["parity"]["cases"]}
+    assert batches == {"1", "3"}
+    sigmas = {round(sigma, 4) for row in about["parity"]["cases"] for sigma in row["sigma"]}
+    assert {0.05, 0.2} <= sigmas
+
+
+def test_verify_repeats_the_comparison(case, model):
+    _, _, exported, _ = case
+    report = verify(exported.path, prior=model)
+    assert report.status == "passed"
+    assert report.rms <= 5e-4
+
+
+def test_every_format_is_made(made):
+    assert {name for _, name in MADE} == set(FORMATS)
+
+
+def test_the_package_tells_a_cpp_loader(made):
+    """AOTIModelPackageLoader::get_metadata() gives the text that Python reads from the zip file."""
+    path = made("deblur", "aoti").path
+    loader = torch._inductor.aoti_load_package(str(path)).loader
+    assert json.loads(loader.get_metadata()["fastreg"]) == load(path).metadata
+    assert zipfile.ZipFile(path).testzip() is None

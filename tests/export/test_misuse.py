@@ -1,0 +1,242 @@
+"""What an artefact refuses: wrong inputs, damaged files, and to be written at all where it is wrong."""
+
+from __future__ import annotations
+
+import copy
+import dataclasses
+import math
+import shutil
+
+import pytest
+import torch
+
+from fastreg import Restorer, zoo
+from fastreg.compilation import CompiledRestorer
+from fastreg.export import ExportError, Options, cases, export, load, metadata, verify
+from fastreg.operators import Blur, Identity, gaussian_psf
+from fastreg.solvers import Adam
+from tests.export.conftest import SIDE
+
+GOOD = torch.full((1, 3, 24, 25), 0.5)
+
+SMALL = Options(max_batch=4, max_size=256)
+
+CALLS = [
+    ("photo.png", {}, TypeError, "y must be a tensor, got str"),
+    (GOOD.double(), {}, TypeError, "float32, got torch.float64"),
+    (GOOD[0], {}, ValueError, r"\[B, 3, H, W\], got \[3, 24, 25\]"),
+    (GOOD[:, :2], {}, ValueError, "channels of y must be 3, got 2"),
+    (GOOD.expand(5, 3, 24, 25).contiguous(), {}, ValueError, "batch of y must be 1 to 4, got 5"),
+    (torch.zeros(1, 3, 4, 30), {}, ValueError, "height of y must be"),
+    (torch.zeros(1, 3, 30, 257), {}, ValueError, "width of y must be .* 256, got 257"),
+    (GOOD.to(memory_format=torch.channels_last), {}, ValueError, "contiguous"),
+    (GOOD * math.nan, {}, ValueError, "finite"),
+    (GOOD, {"sigma": 0.0}, ValueError, "sigma must be positive"),
+    (GOOD, {"sigma": "0.1"}, TypeError, "sigma must be a number"),
+    (GOOD, {"sigma": torch.tensor([0.1, 0.2])}, ValueError, "one for each of the 1 entries"),
+    (GOOD, {"weight": -1.0}, ValueError, "weight must be positive"),
+    (GOOD, {"psf": None}, ValueError, "needs psf="),
+    (GOOD, {"mask": torch.ones(24, 25)}, ValueError, "takes no mask="),
+    (GOOD, {"psf": torch.ones(9, 9)}, ValueError, "at most 7 x 7"),
+    (GOOD, {"psf": -torch.ones(3, 3)}, ValueError, "negative"),
+    (GOOD, {"psf": torch.full((3, 3), math.inf)}, ValueError, "finite"),
+]
+
+
+@pytest.mark.parametrize("call", CALLS, ids=[row[3][:24] for row in CALLS])
+def test_wrong_arguments_are_refused(made, call):
+    y, given, error, message = call
+    artefact = load(made("deblur", "onnx").path)
+    with pytest.raises(error, match=message):
+        artefact(y, **{"sigma": 0.1, "psf": gaussian_psf(3, 1.0), **given})
+
+
+def test_wrong_masks_are_refused(made):
+    artefact = load(made("inpaint", "triton-server").path)
+    for mask, message in ((torch.ones(24, 24), r"\[24, 25\]"), (torch.full((24, 25), 2.0), r"\[0, 1\]")):
+        with pytest.raises(ValueError, match=message):
+            artefact(GOOD, 0.1, mask=mask)
+
+
+@pytest.mark.parametrize(("task", "name"), [("deblur", "aoti"), ("deblur", "onnx")])
+def test_damaged_files_are_refused(made, tmp_path, task, name):
+    whole = made(task, name).path
+    data = whole.read_bytes()
+    for k, share in enumerate((0.1, 0.5, 0.99)):
+        path = tmp_path / f"{k}{whole.suffix}"
+        path.write_bytes(data[: int(len(data) * share)])
+        with pytest.raises(ValueError, match=r"not a whole|damaged|no fastreg metadata"):
+            load(path)
+
+
+def test_foreign_files_are_refused(made, tmp_path):
+    import zipfile
+
+    (tmp_path / "empty.pt2").write_bytes(b"")
+    (tmp_path / "text.pt2").write_text("hello")
+    with zipfile.ZipFile(tmp_path / "other.pt2", "w") as file:
+        file.writestr("a", "b")
+    (tmp_path / "folder").mkdir()
+    table = {
+        "empty.pt2": "empty",
+        "text.pt2": "neither",
+        "other.pt2": "no fastreg metadata",
+        "folder": "folder without",
+    }
+    for name, message in {**table, "missing.pt2": "no file"}.items():
+        with pytest.raises(ValueError, match=message):
+            load(tmp_path / name)
+    step = shutil.copytree(made("deblur", "onnx-step").path, tmp_path / "step")
+    (step / "step.onnx").write_bytes((step / "start.onnx").read_bytes())
+    with pytest.raises(ValueError, match="hash"):
+        load(step)
+
+
+def test_no_silent_fall_back(made):
+    if torch.cuda.is_available():
+        pytest.skip("there is a CUDA device")
+    with pytest.raises(ValueError, match="no CUDAExecutionProvider"):
+        load(made("denoise", "onnx").path, device="cuda")
+    with pytest.raises(ValueError, match="compiled for cpu"):
+        load(made("deblur", "aoti").path, device="cuda")
+
+
+@pytest.fixture
+def broken(restorers, made, monkeypatch):
+    """A restorer that differs in one weight from what its artefacts are made of.
+
+    The exporter hands out the good artefacts that are there already: to trace once more for each test takes half a minute.
+    """
+    from fastreg.export import onnx_loop, triton_server
+
+    restorer = copy.deepcopy(restorers["denoise"])
+    restorer.prior.weights[0][0, 0, 0, 0] += 1.0
+    monkeypatch.setattr(onnx_loop, "write", lambda bundle, path: shutil.copy(made("denoise", "onnx").path, path))
+    assert triton_server.onnx_loop is onnx_loop
+    return restorer
+
+
+@pytest.mark.parametrize("name", ["onnx", "triton-server"])
+def test_a_wrong_weight_is_refused_and_leaves_nothing(broken, tmp_path, name):
+    target = tmp_path / ("x.onnx" if name == "onnx" else "x")
+    with pytest.raises(ExportError, match="differs from the eager solve and was not written: rms"):
+        export(broken, target, name, SMALL)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_weight_perturbed_while_exporting(restorers, tmp_path, monkeypatch):
+    """The same the other way round, with nothing but the traced program at fault."""
+    from fastreg.export import exporting
+
+    prepared = exporting._prepared
+
+    def perturbed(restorer, precision):
+        result = prepared(restorer, precision)
+        result.prior.weights[0][0, 0, 0, 0] += 1.0
+        return result
+
+    monkeypatch.setattr(exporting, "_prepared", perturbed)
+    with pytest.raises(ExportError, match="rms"):
+        export(restorers["denoise"], tmp_path / "x.onnx", "onnx", SMALL)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_accepted_drift_is_recorded(broken, tmp_path, model):
+    path = tmp_path / "x.onnx"
+    made = export(broken, path, "onnx", dataclasses.replace(SMALL, accept_drift=True))
+    assert made.report.status == load(path).metadata["parity"]["status"] == "drift accepted"
+    assert load(path).metadata["parity"]["rms"] == made.report.rms > 5e-4
+    with pytest.raises(ValueError, match="another hash"):  # it says what it was to be, not what it is
+        verify(path, model)
+
+
+def test_verify_finds_drift(broken, made, tmp_path):
+    """Metadata of a perturbed model on a good program: the hash fits, the numbers do not."""
+    path = tmp_path / "x.onnx"
+    export(broken, path, "onnx", dataclasses.replace(SMALL, accept_drift=True))
+    card = zoo.ModelCard("perturbed", "patch_critic", broken.prior.settings)
+    zoo.save_model(broken.prior, tmp_path / "p.safetensors", card)
+    report = verify(path, tmp_path / "p.safetensors")
+    assert report.status == "failed"
+    assert "rms" in report.words()
+
+
+def test_drift_is_no_excuse_for_nan(made, restorers, tmp_path, monkeypatch):
+    from fastreg.export import loading, onnx_loop
+
+    monkeypatch.setattr(onnx_loop, "write", lambda bundle, path: shutil.copy(made("denoise", "onnx").path, path))
+    call = loading.Artefact.__call__
+
+    def with_nan(self, *arguments, **given):
+        x = call(self, *arguments, **given)
+        x[..., -1, -1] = math.nan
+        return x
+
+    monkeypatch.setattr(loading.Artefact, "__call__", with_nan)
+    with pytest.raises(ExportError, match="NaN"):
+        export(restorers["denoise"], tmp_path / "x.onnx", "onnx", dataclasses.replace(SMALL, accept_drift=True))
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_an_older_artefact_survives_a_refused_one(broken, tmp_path):
+    path = tmp_path / "x.onnx"
+    path.write_text("the artefact of yesterday")
+    with pytest.raises(ExportError):
+        export(broken, path, "onnx", SMALL)
+    assert path.read_text() == "the artefact of yesterday"
+
+
+def test_options_that_do_not_fit_are_refused(restorers, tmp_path, model):
+    denoise, target = restorers["denoise"], tmp_path / "x.pt2"
+    for name, options, message in (
+        ("engine", Options(), "format must be one of aoti"),
+        ("aoti", Options(opset=21), "aoti does not take opset=21"),
+        ("onnx", Options(instances=2), "onnx does not take instances=2"),
+        ("onnx", Options(precision="bf16"), "precisions ieee"),
+        ("aoti", Options(precision="tf32"), "on cpu has the precisions"),
+        ("aoti", Options(psf_side=25), "of a blur only"),
+        ("onnx", Options(), r"ends in \.onnx"),
+        ("aoti", Options(max_size=4), "below the"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            export(denoise, target, name, options)
+    with pytest.raises(TypeError, match="compiled"):
+        export(CompiledRestorer(denoise, "ieee"), target)
+    with pytest.raises(TypeError, match="Restorer"):
+        export(torch.nn.Identity(), target)
+    valid = Restorer(Blur(gaussian_psf(3, 1.0), "valid"), prior=zoo.load(model), solver=Adam(2))
+    with pytest.raises(ValueError, match="valid"):
+        export(valid, target, options=Options(psf_side=3))
+    (tmp_path / "full").mkdir()
+    (tmp_path / "full" / "thesis.tex").write_text("x")
+    with pytest.raises(ValueError, match="other files"):
+        export(denoise, tmp_path / "full", "onnx-step")
+
+
+def test_verify_wants_the_same_model(made, tmp_path, restorers):
+    path = made("denoise", "onnx").path
+    with pytest.raises(ValueError, match="no model 'tiny'"):
+        verify(path)
+    other = zoo.ModelCard("other", "patch_critic", restorers["denoise"].prior.settings)
+    torch.manual_seed(1)
+    zoo.save_model(type(restorers["denoise"].prior)(**other.settings), tmp_path / "o.safetensors", other)
+    with pytest.raises(ValueError, match="another hash"):
+        verify(path, tmp_path / "o.safetensors")
+
+
+def test_a_small_psf_keeps_its_centre():
+    for height in range(1, SIDE + 1):
+        for width in range(1, SIDE + 1):
+            psf = torch.zeros(height, width)
+            psf[height // 2, width // 2] = 1
+            padded = metadata.padded_psf(psf, SIDE)
+            assert padded.shape == (SIDE, SIDE)
+            assert padded[SIDE // 2, SIDE // 2] == 1
+
+
+def test_photographs_are_those_of_scikit_image():
+    image = cases.photograph("astronaut", (3, 3, 40, 700))
+    assert image.shape == (3, 3, 40, 700)
+    assert 0 <= float(image.min()) < float(image.max()) <= 1
+    assert not torch.equal(image[0], image[1])
+    assert Identity()(image) is image

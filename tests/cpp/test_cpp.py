@@ -15,11 +15,10 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from torch import Tensor
 
 from fastreg import images
 from fastreg.batch.restoring import restore_image
-from fastreg.operators import Blur, Identity, LinearOperator, Mask, gaussian_psf
+from fastreg.operators import gaussian_psf
 from tests.cpp import artefacts
 
 ROOT = Path(__file__).parents[2]
@@ -33,6 +32,8 @@ ENVIRONMENT = {
 }
 #: Bound on the rms difference between the compiled and the eager solve on one machine, in units of [0, 1].
 RMS = 5e-6
+#: The three tasks whose result has the size of the observation.
+MAIN_TASKS = artefacts.TASKS[:3]
 
 pytestmark = pytest.mark.slow
 
@@ -119,11 +120,7 @@ def built(tmp_path_factory: pytest.TempPathFactory) -> Built:
     return Built(folder, report, sanitized)
 
 
-def _operator(task: str, psf: Tensor, mask: Tensor) -> LinearOperator:
-    return {"denoise": Identity(), "deblur": Blur(psf), "inpaint": Mask(mask)}[task]
-
-
-@pytest.mark.parametrize("task", artefacts.TASKS)
+@pytest.mark.parametrize("task", MAIN_TASKS)
 @pytest.mark.parametrize(("shape", "weight"), [((1, 3, 8, 9), 0.4), ((3, 3, 31, 20), None)])
 def test_a_c_program_gives_what_python_gives(
     built: Built, tmp_path: Path, task: str, shape: tuple[int, ...], weight: float | None
@@ -142,7 +139,7 @@ def test_a_c_program_gives_what_python_gives(
     assert f"torch {torch.__version__.split('+')[0]}" in result.stdout
     x = torch.from_numpy(np.fromfile(tmp_path / "x", np.float32)).reshape(shape)
     with torch.no_grad():
-        expected = artefacts.make_restorer(_operator(task, psf, mask))(y, 0.08, weight)
+        expected = artefacts.make_restorer(artefacts.make_operator(task, psf, mask))(y, 0.08, weight)
     assert (x - expected).square().mean().sqrt() <= RMS
     assert (x - y).square().mean().sqrt() > 1e-2
 
@@ -183,7 +180,7 @@ def test_restore_writes_the_image_python_writes(built: Built, tmp_path: Path, ta
         *extra.get(task, []),
     )
     assert (result.returncode, result.stderr) == (0, "")
-    operator = _operator(task, gaussian_psf(4, 0.8), torch.from_numpy(mask))
+    operator = artefacts.make_operator(task, gaussian_psf(4, 0.8), torch.from_numpy(mask))
     source = images.read(tmp_path / "in.png")
     images.write(restore_image(artefacts.make_restorer(operator), source, 25 / 255), tmp_path / "python.png")
     got, expected = images.read(tmp_path / "out.png"), images.read(tmp_path / "python.png")
@@ -204,7 +201,7 @@ def test_restore_says_in_one_line_what_is_wrong(built: Built, tmp_path: Path) ->
     images.write(images.Image(np.zeros((1, 24, 31), np.float32)), tmp_path / "zero.png")
     images.write(images.Image(np.ones((3, 5, 6), np.float32)), tmp_path / "small.png")
     picture, out, sigma = tmp_path / "in.png", tmp_path / "out.png", "--sigma=0.1"
-    denoise, deblur, inpaint = (built.artefact(task) for task in artefacts.TASKS)
+    denoise, deblur, inpaint = (built.artefact(task) for task in MAIN_TASKS)
     cases: list[tuple[int, str, tuple[object, ...]]] = [
         (2, "expected ARTEFACT", (denoise, picture)),
         (2, "needs --sigma", (denoise, picture, out)),
@@ -302,7 +299,7 @@ def test_every_misuse_of_the_c_interface_has_a_message_of_its_own(built: Built, 
     files = _impostors(built, tmp_path)
     result = built.run(
         "misuse",
-        *(built.artefact(task) for task in artefacts.TASKS),
+        *(built.artefact(task) for task in MAIN_TASKS),
         *(f"{name}={path}" for name, path in files.items()),
     )
     rows = _rows(result.stdout)
@@ -334,7 +331,7 @@ def test_every_misuse_of_the_c_interface_has_a_message_of_its_own(built: Built, 
 
 
 def test_the_cpp_interface(built: Built) -> None:
-    result = built.run("cpp_client", *(built.artefact(task) for task in artefacts.TASKS))
+    result = built.run("cpp_client", *(built.artefact(task) for task in MAIN_TASKS))
     assert result.returncode == 0, result.stdout + result.stderr
     rows = _rows(result.stdout)
     assert len(rows) >= 26
@@ -352,5 +349,24 @@ def test_an_installed_package_names_no_folder_of_the_build(built: Built) -> None
         assert str(ROOT) not in text and str(built.folder / "build") not in text, path
 
 
-def test_what_is_not_built_is_said(built: Built) -> None:
+def test_onnx_runtime_gives_the_same_image(built: Built, tmp_path: Path) -> None:
     assert "restore_onnx" in built.report
+    if "building restore_onnx" not in built.report:
+        pytest.skip(
+            "restore_onnx was not built: ONNX Runtime's C++ headers were not found (Debian 13: libonnxruntime-dev)"
+        )
+    pytest.importorskip("onnxscript")
+    artefact = tmp_path / "denoise.onnx"
+    artefacts.make_artefact("denoise", artefact, "onnx")
+    images.write(PICTURES["rgb"], tmp_path / "in.png")
+    for program, model, out in (
+        ("restore_onnx", artefact, "onnx.png"),
+        ("restore", built.artefact("denoise"), "pt2.png"),
+    ):
+        result = built.run(program, model, tmp_path / "in.png", tmp_path / out, "--sigma=0.1", "--weight=0.4")
+        assert (result.returncode, result.stderr) == (0, "")
+    one, other = images.read(tmp_path / "onnx.png"), images.read(tmp_path / "pt2.png")
+    assert np.abs(one.pixels - other.pixels).max() * 255 <= 1.01
+    for wrong, words in ((built.artefact("denoise"), "ONNX Runtime"), (tmp_path / "none.onnx", "no file")):
+        result = built.run("restore_onnx", wrong, tmp_path / "in.png", tmp_path / "out.png", "--sigma=0.1")
+        assert result.returncode == 2 and words in result.stderr

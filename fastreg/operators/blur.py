@@ -260,4 +260,6 @@ def _residual(transfer: Tensor, x: Tensor, y: Tensor) -> Tensor:
     against a small residual, at the low frequencies that pass the adjoint, h - 1 is small. In float32 that makes the
     gradient two to four times as accurate as h x - y does; A*A x - A* y is worse still.
     """
-    return (transfer - 1) * _transform(x) + _transform(x - y)
+    # a whole number taken off a complex tensor cannot be packaged by AOTInductor
+    less_one = torch.complex(transfer.real - 1, transfer.imag)
+    return less_one * _transform(x) + _transform(x - y)

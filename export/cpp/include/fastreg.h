@@ -93,6 +93,10 @@ FASTREG_API fastreg_status fastreg_set_number(fastreg_restorer* restorer, const 
 /* Take an input back; for "weight" that means: by the rule. INVALID_ARGUMENT for an unknown name. */
 FASTREG_API fastreg_status fastreg_unset(fastreg_restorer* restorer, const char* name);
 
+/* Shape of the result for the "y" that is set: that of y, or larger where the blur has the boundary rule valid.
+ * INVALID_STATE before y is set, INVALID_ARGUMENT. */
+FASTREG_API fastreg_status fastreg_result_shape(fastreg_restorer* restorer, int64_t shape[4]);
+
 /* Where the result is written: [batch, channels, height, width], of any strides by which no two elements meet. It may be
  * the memory of an input. INVALID_ARGUMENT, INVALID_SHAPE. */
 FASTREG_API fastreg_status fastreg_set_output(fastreg_restorer* restorer, float* data, const int64_t* shape,

@@ -31,6 +31,28 @@
 
 namespace fastreg {
 
+namespace detail {
+
+/// Allows or forbids tf32 in cuDNN while it lives: packages obey this switch of the process, which torch has on.
+class TensorFloat {
+ public:
+  explicit TensorFloat(const Metadata& metadata) : active_(metadata.device == "cuda") {
+    if (!active_) return;
+    before_ = at::globalContext().allowTF32CuDNN();
+    at::globalContext().setAllowTF32CuDNN(metadata.precision == "tf32");
+  }
+  TensorFloat(const TensorFloat&) = delete;
+  TensorFloat& operator=(const TensorFloat&) = delete;
+  ~TensorFloat() {
+    if (active_) at::globalContext().setAllowTF32CuDNN(before_);
+  }
+
+ private:
+  bool active_, before_ = false;
+};
+
+}  // namespace detail
+
 /// A noise level or a weight: one number for all entries of a batch, or one for each.
 ///
 /// A number, a vector, or a floating-point tensor of at most one dimension. Throws `Error` (invalid_type, invalid_shape).
@@ -63,7 +85,8 @@ struct Extras {
 
 /// A restoration, loaded from a file: movable, not copyable.
 ///
-/// Several threads may call one object at a time; as many as `concurrency` run at once, the others wait.
+/// Several threads may call one object at a time; as many as `concurrency` run at once, the others wait. On CUDA a call
+/// sets the process' switch for tf32 to the precision of the artefact, so that threads must not mix precisions.
 class Restorer {
  public:
   /// Load an artefact. Loading runs machine code from the file: load only what you trust.
@@ -108,6 +131,7 @@ class Restorer {
     at::Tensor x;
     guarded(Code::internal, "libtorch failed: ", [&] {
       const c10::NoGradGuard no_gradients;
+      const detail::TensorFloat precision(metadata_);
       detail::Sizes sizes;
       std::vector<at::Tensor> inputs = arrange(y, sigma, extras, sizes);
       std::vector<at::Tensor> outputs = loader_->boxed_run(std::move(inputs));
@@ -141,8 +165,10 @@ class Restorer {
 
   void check_tensor(const Port& port, const at::Tensor& tensor, detail::Sizes& sizes) const {
     if (!tensor.defined()) detail::fail(Code::invalid_argument, port.name, " is an undefined tensor");
-    if (tensor.scalar_type() != at::kFloat || tensor.layout() != at::kStrided)
-      detail::fail(Code::invalid_type, port.name, " must be a dense tensor of float32, got ",
+    if (tensor.layout() != at::kStrided)
+      detail::fail(Code::invalid_type, port.name, " must be a dense tensor, got a sparse one");
+    if (tensor.scalar_type() != at::kFloat)
+      detail::fail(Code::invalid_type, port.name, " must be a tensor of float32, got ",
                    at::toString(tensor.scalar_type()));
     if (tensor.device().type() != device().type())
       detail::fail(Code::invalid_device, port.name, " must be on ", metadata_.device, ", got ", tensor.device().str());

@@ -6,6 +6,7 @@
 #include <stdexcept>
 
 #include "fastreg.h"
+#include "fastreg/checks.hpp"
 #include "options.hpp"
 #include "png_file.h"
 
@@ -101,22 +102,27 @@ void read_mask(const std::string& path, Job& job) {
 }
 
 /// Arrange the channels: grey is repeated for a prior of colours, colours go one by one through a prior of grey.
-void arrange(const Picture& picture, std::int64_t channels, Job& job) {
+void arrange(const Picture& picture, const Metadata& metadata, Job& job) {
+  const std::int64_t channels = metadata.at("y").shape[1].maximum;
   const bool split = channels == 1;
   job.shape = {split ? picture.colours() : 1, channels, picture.height(), picture.width()};
   for (std::int64_t plane = 0; plane < job.shape[0] * channels; ++plane)
     for (std::size_t k = 0; k < picture.pixels(); ++k)
       job.y.push_back(picture.value(k, picture.colours() == 1 ? 0 : static_cast<int>(plane)));
+  job.result = detail::result_shape(metadata, job.shape);
 }
 
-/// Put the result back; a grey picture takes the mean of the planes.
-void collect(const std::vector<float>& x, Picture& picture) {
-  const std::size_t pixels = picture.pixels(), planes = x.size() / pixels;
-  for (std::size_t k = 0; k < pixels; ++k) {
+/// Put the part of the result that the picture shows back; a grey picture takes the mean of the planes.
+void collect(const std::vector<float>& x, const Job& job, Picture& picture) {
+  const std::int64_t planes = job.result[0] * job.result[1], height = job.result[2], width = job.result[3];
+  const std::int64_t top = (height - picture.height()) / 2, left = (width - picture.width()) / 2;
+  for (std::int64_t k = 0; k < picture.height() * picture.width(); ++k) {
+    const std::int64_t i = top + k / picture.width(), j = left + k % picture.width();
+    const auto value = [&](std::int64_t plane) { return x[static_cast<std::size_t>((plane * height + i) * width + j)]; };
     float mean = 0;
-    for (std::size_t plane = 0; plane < planes; ++plane) mean += x[plane * pixels + k] / static_cast<float>(planes);
+    for (std::int64_t plane = 0; plane < planes; ++plane) mean += value(plane) / static_cast<float>(planes);
     for (int c = 0; c < picture.colours(); ++c)
-      picture.set(k, c, picture.colours() == 1 ? mean : x[static_cast<std::size_t>(c) * pixels + k]);
+      picture.set(static_cast<std::size_t>(k), c, picture.colours() == 1 ? mean : value(c));
   }
 }
 
@@ -151,9 +157,9 @@ int restore_main(int count, char** arguments, const std::string& program,
     if (options.values.count("psf") != 0) read_psf(options.get("psf"), job);
     failed = 1;
     Picture picture(options.names[1]);
-    arrange(picture, metadata.at("y").shape[1].maximum, job);
+    arrange(picture, metadata, job);
     if (options.values.count("mask") != 0) read_mask(options.get("mask"), job);
-    collect(backend->run(job), picture);
+    collect(backend->run(job), job, picture);
     picture.write(options.names[2]);
     return 0;
   } catch (const UsageError& error) {

@@ -15,7 +15,8 @@ namespace fastreg::programs {
 
 /// One call of an artefact, as dense arrays.
 struct Job {
-  std::array<std::int64_t, 4> shape{};  ///< [batch, channels, height, width] of y, and of the result
+  std::array<std::int64_t, 4> shape{};   ///< [batch, channels, height, width] of y
+  std::array<std::int64_t, 4> result{};  ///< the same of x: larger where the blur has the boundary rule valid
   std::vector<float> y;
   double sigma = 0;
   std::optional<double> weight;
@@ -29,7 +30,7 @@ class Backend {
  public:
   virtual ~Backend() = default;
   virtual const Metadata& metadata() const = 0;
-  /// The restored images, in the shape of the job; throws `Error`.
+  /// The restored images, in the shape `job.result`; throws `Error`.
   virtual std::vector<float> run(const Job& job) = 0;
 };
 

@@ -3,6 +3,7 @@
 
 #include <ATen/ops/empty.h>
 
+#include <algorithm>
 #include <cstring>
 #include <map>
 #include <new>
@@ -115,12 +116,6 @@ void check_input(const Port& port, const Strided<const float>& source, Sizes& si
   }
 }
 
-void check_output(const fastreg_restorer& self, Sizes& sizes) {
-  if (self.output.data == nullptr) fail(Code::invalid_argument, "the output is not set");
-  const Port& port = self.metadata().output;
-  fastreg::detail::check_shape(port, self.output.shape, sizes);
-}
-
 void commit(fastreg_restorer& self) {
   self.committed = false;
   Sizes sizes;
@@ -141,7 +136,8 @@ void commit(fastreg_restorer& self) {
   }
   if (self.inputs.count("weight") + self.numbers.count("weight") == 0 && !self.metadata().weight_rule)
     fail(Code::invalid_argument, "the prior has no tuned weight for ", self.metadata().task, ": set \"weight\"");
-  check_output(self, sizes);
+  if (self.output.data == nullptr) fail(Code::invalid_argument, "the output is not set");
+  fastreg::detail::check_shape(self.metadata().output, self.output.shape, sizes);
   for (auto& [name, input] : self.inputs)
     if (!input.staged.defined()) input.staged = at::empty(input.source.shape, at::kFloat);
   self.committed = true;
@@ -241,6 +237,16 @@ fastreg_status fastreg_unset(fastreg_restorer* restorer, const char* name) {
     self.committed = false;
     self.inputs.erase(port.name);
     self.numbers.erase(port.name);
+  });
+}
+
+fastreg_status fastreg_result_shape(fastreg_restorer* restorer, int64_t shape[4]) {
+  return with(restorer, "fastreg_result_shape", [&](fastreg_restorer& self) {
+    if (shape == nullptr) fail(Code::invalid_argument, "fastreg_result_shape: the place for the shape is a null pointer");
+    const auto found = self.inputs.find("y");
+    if (found == self.inputs.end()) fail(Code::invalid_state, "the shape of the result was asked for before y was set");
+    const auto result = fastreg::detail::result_shape(self.metadata(), found->second.source.shape);
+    std::copy(result.begin(), result.end(), shape);
   });
 }
 

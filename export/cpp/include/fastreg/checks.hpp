@@ -1,6 +1,7 @@
 // What every input has to fulfil, on plain arrays: shared by all back ends.
 #pragma once
 
+#include <array>
 #include <cmath>
 #include <cstdint>
 #include <map>
@@ -26,7 +27,8 @@ inline std::string to_text(std::span<const std::int64_t> shape) {
 inline std::string to_text(const Port& port) {
   std::string text = "[";
   for (const Dimension& size : port.shape)
-    text += (text.size() > 1 ? ", " : "") + (size.fixed() ? std::to_string(size.minimum) : size.symbol);
+    text += (text.size() > 1 ? ", " : "") + (size.fixed() ? std::to_string(size.minimum) : size.symbol) +
+            (size.offset > 0 ? "+" : "") + (size.offset != 0 ? std::to_string(size.offset) : "");
   return text + "]";
 }
 
@@ -49,11 +51,26 @@ inline void check_shape(const Port& port, std::span<const std::int64_t> shape, S
       fail(Code::invalid_shape, port.name, " is too large: ", what, " must be at most ", expected.maximum, ", got ",
            shape[k]);
     if (expected.fixed()) continue;
-    const auto [entry, is_new] = sizes.emplace(expected.symbol, shape[k]);
-    if (!is_new && entry->second != shape[k])
-      fail(Code::invalid_shape, port.name, " must agree with the other arrays in ", what, ": expected ", entry->second,
-           ", got ", shape[k]);
+    const std::int64_t value = sizes.emplace(expected.symbol, shape[k] - expected.offset).first->second;
+    if (value + expected.offset != shape[k])
+      fail(Code::invalid_shape, port.name, " must agree with the other arrays in ", what, ": expected ",
+           value + expected.offset, ", got ", shape[k]);
   }
+}
+
+/// The shape of the result for an observation of a shape that fits.
+inline std::array<std::int64_t, 4> result_shape(const Metadata& metadata, std::span<const std::int64_t> y) {
+  Sizes sizes;
+  check_shape(metadata.at("y"), y, sizes);
+  std::array<std::int64_t, 4> shape{};
+  for (std::size_t k = 0; k < 4; ++k) {
+    const Dimension& size = metadata.output.shape[k];
+    const auto found = sizes.find(size.symbol);
+    if (!size.fixed() && found == sizes.end())
+      fail(Code::unsupported, "the size of the output depends on ", size.symbol, ", which no observation has");
+    shape[k] = size.fixed() ? size.minimum : found->second + size.offset;
+  }
+  return shape;
 }
 
 /// Throw where a value is NaN or infinite.

@@ -18,6 +18,7 @@ inline bool has_instructions([[maybe_unused]] const std::string& word) {
     return __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512dq") &&
            __builtin_cpu_supports("avx512vl") && __builtin_cpu_supports("avx512bw");
   if (word == "AVX512_VNNI") return __builtin_cpu_supports("avx512vnni") != 0;
+  if (word == "AVX512_BF16") return __builtin_cpu_supports("avx512bf16") != 0;
 #endif
   return true;
 }

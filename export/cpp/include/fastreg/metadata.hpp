@@ -2,8 +2,10 @@
 #pragma once
 
 #include <algorithm>
+#include <charconv>
 #include <cmath>
 #include <cstdint>
+#include <cstdlib>
 #include <limits>
 #include <optional>
 #include <string>
@@ -18,9 +20,10 @@ namespace fastreg {
 /// Version of the metadata that this library reads.
 inline constexpr std::int64_t schema = 1;
 
-/// One dimension of an input: a fixed size, or a symbol such as "H" that has one value within a call.
+/// One dimension: a fixed size, or a symbol such as "H" that has one value within a call, or that and a number, "H+4".
 struct Dimension {
-  std::string symbol;  ///< empty where the size is fixed
+  std::string symbol;       ///< empty where the size is fixed
+  std::int64_t offset = 0;  ///< what is added to the value of the symbol
   std::int64_t minimum = 1;
   std::int64_t maximum = std::numeric_limits<std::int64_t>::max();
 
@@ -110,7 +113,16 @@ inline Port parse_port(const json::Value& value) {
   for (std::size_t k = 0; k < sizes.size(); ++k) {
     Dimension dimension;
     if (sizes[k].is_string()) {
-      dimension.symbol = sizes[k].string();
+      const std::string& text = sizes[k].string();
+      const std::size_t sign = text.find_first_of("+-");
+      dimension.symbol = text.substr(0, sign);
+      if (sign != std::string::npos) {
+        const char* digits = text.data() + sign + (text[sign] == '+' ? 1 : 0);
+        const auto [end, error] = std::from_chars(digits, text.data() + text.size(), dimension.offset);
+        if (error != std::errc() || end != text.data() + text.size() || std::abs(dimension.offset) > 1000000)
+          fail(Code::invalid_file, "the metadata have \"", text, "\" where a size such as \"H\" or \"H+4\" belongs");
+      }
+      if (dimension.symbol.empty()) fail(Code::invalid_file, "the metadata have a size without a name");
       dimension.minimum = limit("min", k, dimension.minimum);
       dimension.maximum = limit("max", k, dimension.maximum);
     } else {

@@ -47,6 +47,7 @@ def test_photographs_get_better(operator: LinearOperator, sigma: float, gain: fl
 def test_compiled_solve_equals_the_eager_one() -> None:
     """Gates of a float32 backend: rms 5e-4 and 0.005 dB; one program for all sizes."""
     torch._dynamo.reset()
+    torch._dynamo.utils.counters.clear()
     photograph = (
         torch.from_numpy(images.read_rgb8(sorted(data("bsd400").iterdir())[0]).copy()).permute(2, 0, 1)[None] / 255
     )

@@ -91,8 +91,9 @@ def test_released_algorithm(imported: PatchCritic, task: str, sigma: float, weig
     operator = Identity() if psf is None else Blur(psf, "replicate")
     y = operator(clean) + sigma * torch.randn(clean.shape, generator=torch.Generator().manual_seed(1))
     theirs = released_algorithm(y, plain_critic(torch.float32), weight, psf)
-    # their data term is not divided by 2 sigma^2
-    restorer = fastreg.Restorer(operator, PatchWeightedL2(15), imported, weight=weight / (2 * sigma**2))
+    # their objective is 2 sigma^2 F, which is not multiplied by |Omega| as that of our solver is: so neither is their epsilon
+    solver = fastreg.solvers.Adam(50, epsilon=1e-8 * clean.shape[-2] * clean.shape[-1] / 2)
+    restorer = fastreg.Restorer(operator, PatchWeightedL2(15), imported, solver, weight=weight / (2 * sigma**2))
     with torch.no_grad():
         mine = restorer(y, sigma)
     quality = [float(metrics.psnr(x, clean)[0]) for x in (y, theirs, mine)]

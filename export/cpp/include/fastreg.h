@@ -12,15 +12,15 @@
  *     if (fastreg_execute(restorer) != FASTREG_OK) puts(fastreg_last_error(restorer));
  *     fastreg_close(restorer);
  *
- * Set what goes in and out, commit once, execute as often as the values change. Set calls keep pointers: what they point
- * to is read and written by `fastreg_execute`, and must live until then; `fastreg_commit` checks everything that does not
- * depend on values, and plans the memory. A set call after a commit asks for another commit.
+ * Set what goes in and out, commit once, execute as often as the values change. Set calls keep pointers: what they
+ * point to is read and written by `fastreg_execute`, and must live until then; `fastreg_commit` checks everything that
+ * does not depend on values, and plans the memory. A set call after a commit asks for another commit.
  *
  * Images are float32 in [0, 1], logically [batch, channels, height, width], in memory of any strides, which count
  * elements, not bytes. Results are not clipped.
  *
- * Threads: different restorers are independent. One restorer belongs to one thread at a time. No exception and no signal
- * leaves these functions; each returns a status, and `fastreg_last_error` has the sentence for it.
+ * Threads: different restorers are independent. One restorer belongs to one thread at a time. No exception and no
+ * signal leaves these functions; each returns a status, and `fastreg_last_error` has the sentence for it.
  */
 #ifndef FASTREG_H
 #define FASTREG_H
@@ -48,7 +48,7 @@ typedef enum fastreg_status {
   FASTREG_INVALID_DEVICE = 6,   /* another device than that of the artefact */
   FASTREG_INVALID_FILE = 7,     /* missing, truncated, damaged, or not a fastreg artefact */
   FASTREG_UNSUPPORTED = 8,      /* an artefact for another version, format or machine */
-  FASTREG_OUT_OF_MEMORY = 9,
+  FASTREG_OUT_OF_MEMORY = 9,    /* no memory left */
   FASTREG_INTERNAL = 10         /* a failure inside libtorch */
 } fastreg_status;
 
@@ -69,8 +69,9 @@ FASTREG_API const char* fastreg_last_error(const fastreg_restorer* restorer);
 /* The metadata of the artefact as JSON text, NULL for NULL. Lives as long as the restorer. */
 FASTREG_API const char* fastreg_metadata(const fastreg_restorer* restorer);
 
-/* Dimensions of an input ("y", "sigma", "weight", "psf", "mask") or of the output ("x"), and the smallest and largest size
- * of each in arrays of four; any of the three may be NULL. INVALID_ARGUMENT for an input that this artefact does not take. */
+/* Dimensions of an input ("y", "sigma", "weight", "psf", "mask") or of the output ("x"), and the smallest and largest
+ * size of each in arrays of four; any of the three may be NULL. INVALID_ARGUMENT for an input that this artefact does
+ * not take. */
 FASTREG_API fastreg_status fastreg_limits(fastreg_restorer* restorer, const char* name, int32_t* dimensions,
                                           int64_t minimum[4], int64_t maximum[4]);
 
@@ -97,8 +98,8 @@ FASTREG_API fastreg_status fastreg_unset(fastreg_restorer* restorer, const char*
  * INVALID_STATE before y is set, INVALID_ARGUMENT. */
 FASTREG_API fastreg_status fastreg_result_shape(fastreg_restorer* restorer, int64_t shape[4]);
 
-/* Where the result is written: [batch, channels, height, width], of any strides by which no two elements meet. It may be
- * the memory of an input. INVALID_ARGUMENT, INVALID_SHAPE. */
+/* Where the result is written: [batch, channels, height, width], of any strides by which no two elements meet. It may
+ * be the memory of an input. INVALID_ARGUMENT, INVALID_SHAPE. */
 FASTREG_API fastreg_status fastreg_set_output(fastreg_restorer* restorer, float* data, const int64_t* shape,
                                               const int64_t* strides, int32_t dimensions);
 

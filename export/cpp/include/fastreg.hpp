@@ -55,7 +55,8 @@ class TensorFloat {
 
 /// A noise level or a weight: one number for all entries of a batch, or one for each.
 ///
-/// A number, a vector, or a floating-point tensor of at most one dimension. Throws `Error` (invalid_type, invalid_shape).
+/// A number, a vector, or a floating-point tensor of at most one dimension. Throws `Error` (invalid_type,
+/// invalid_shape).
 class PerEntry {
  public:
   PerEntry(double value) : values_{static_cast<float>(value)} {}
@@ -92,8 +93,8 @@ class Restorer {
   /// Load an artefact. Loading runs machine code from the file: load only what you trust.
   ///
   /// `concurrency` is the number of calls that may run at once; each takes memory of its own.
-  /// Throws `Error`: invalid_file where the file is missing, truncated, damaged or of another kind, unsupported where it
-  /// was made for another version, format or machine, invalid_argument for a concurrency below one.
+  /// Throws `Error`: invalid_file where the file is missing, truncated, damaged or of another kind, unsupported where
+  /// it was made for another version, format or machine, invalid_argument for a concurrency below one.
   explicit Restorer(const std::string& path, int concurrency = 1) {
     if (concurrency < 1) detail::fail(Code::invalid_argument, "concurrency must be at least 1, got ", concurrency);
     detail::Archive(path).check();
@@ -109,7 +110,8 @@ class Restorer {
       if (metadata_.format != "aoti")
         detail::fail(Code::unsupported, "the artefact has the format ", metadata_.format, ", expected aoti");
       if (metadata_.device != "cpu" && !(metadata_.device == "cuda" && at::hasCUDA()))
-        detail::fail(Code::unsupported, "the artefact runs on ", metadata_.device, ", which this libtorch does not offer");
+        detail::fail(Code::unsupported, "the artefact runs on ", metadata_.device,
+                     ", which this libtorch does not offer");
       detail::check_machine(facts);
       loader_ = std::make_unique<Loader>(path, "model", false, static_cast<std::size_t>(concurrency));
     });
@@ -124,8 +126,8 @@ class Restorer {
   /// copied. `sigma` is the standard deviation of the noise in units of [0, 1]. Returns x [B, C, H, W], contiguous and
   /// not clipped.
   ///
-  /// Throws `Error`: invalid_type, invalid_device, invalid_shape, invalid_value where an input does not fit the metadata,
-  /// invalid_argument where one is missing or not taken, internal where libtorch fails.
+  /// Throws `Error`: invalid_type, invalid_device, invalid_shape, invalid_value where an input does not fit the
+  /// metadata, invalid_argument where one is missing or not taken, internal where libtorch fails.
   at::Tensor operator()(const at::Tensor& y, const PerEntry& sigma, const Extras& extras = {}) const {
     if (!loader_) detail::fail(Code::invalid_state, "this restorer was moved from");
     at::Tensor x;
@@ -135,7 +137,8 @@ class Restorer {
       detail::Sizes sizes;
       std::vector<at::Tensor> inputs = arrange(y, sigma, extras, sizes);
       std::vector<at::Tensor> outputs = loader_->boxed_run(std::move(inputs));
-      if (outputs.size() != 1) detail::fail(Code::internal, "the artefact gave ", outputs.size(), " outputs, expected 1");
+      if (outputs.size() != 1)
+        detail::fail(Code::internal, "the artefact gave ", outputs.size(), " outputs, expected 1");
       check_tensor(metadata_.output, outputs[0], sizes);
       x = outputs[0].contiguous();
     });
@@ -191,9 +194,8 @@ class Restorer {
       if (tensor->defined()) metadata_.at(name);
     check_tensor(metadata_.at("y"), y, sizes);
     const std::vector<float> sigmas = detail::per_entry("sigma", sigma.values(), y.size(0));
-    const std::vector<float> weights = extras.weight
-                                           ? detail::per_entry("weight", extras.weight->values(), y.size(0))
-                                           : detail::default_weights(metadata_, sigmas);
+    const std::vector<float> weights = extras.weight ? detail::per_entry("weight", extras.weight->values(), y.size(0))
+                                                     : detail::default_weights(metadata_, sigmas);
     std::vector<at::Tensor> inputs;
     for (const Port& port : metadata_.inputs) {
       if (port.name == "sigma") inputs.push_back(vector(sigmas));

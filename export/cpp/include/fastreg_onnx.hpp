@@ -1,7 +1,7 @@
 // fastreg in C++ without libtorch: restore images with an artefact that `fastreg export --format onnx` wrote.
 //
 //     fastreg::OnnxRestorer restorer("deblur.onnx");
-//     std::vector<float> x = restorer({.y = y, .shape = {1, 3, height, width}, .sigma = {0.1F}, .psf = psf, .psf_shape = {7, 7}});
+//     std::vector<float> x = restorer({.y = y, .shape = {1, 3, height, width}, .sigma = sigmas});
 //
 // Header only; link with ONNX Runtime. For whole solves (formats onnx and onnx-unrolled), on the CPU.
 #pragma once
@@ -24,13 +24,13 @@ namespace fastreg {
 
 /// One call, as dense arrays of the caller, which are read during the call only.
 struct OnnxCall {
-  std::span<const float> y;              ///< [B, C, H, W] in [0, 1]
-  std::array<std::int64_t, 4> shape{};   ///< B, C, H, W
-  std::span<const float> sigma;          ///< one noise level, or one for each entry, in units of [0, 1]
-  std::span<const float> weight = {};    ///< lambda likewise; empty: by the prior's rule
-  std::span<const float> psf = {};       ///< [height, width], at most of the artefact's size; is divided by its sum
+  std::span<const float> y;             ///< [B, C, H, W] in [0, 1]
+  std::array<std::int64_t, 4> shape{};  ///< B, C, H, W
+  std::span<const float> sigma;         ///< one noise level, or one for each entry, in units of [0, 1]
+  std::span<const float> weight = {};   ///< lambda likewise; empty: by the prior's rule
+  std::span<const float> psf = {};      ///< [height, width], at most of the artefact's size; is divided by its sum
   std::array<std::int64_t, 2> psf_shape{};
-  std::span<const float> mask = {};      ///< [B, 1, H, W] in [0, 1]
+  std::span<const float> mask = {};  ///< [B, 1, H, W] in [0, 1]
 };
 
 /// A restoration, loaded from a file into ONNX Runtime: movable, not copyable; several threads may call one object.
@@ -52,7 +52,8 @@ class OnnxRestorer {
       metadata_ = parse_metadata(text.get());
     });
     if (metadata_.format != "onnx" && metadata_.format != "onnx-unrolled")
-      detail::fail(Code::unsupported, "the artefact has the format ", metadata_.format, ", expected onnx or onnx-unrolled");
+      detail::fail(Code::unsupported, "the artefact has the format ", metadata_.format,
+                   ", expected onnx or onnx-unrolled");
   }
 
   /// What the artefact says of itself.
@@ -60,8 +61,8 @@ class OnnxRestorer {
 
   /// Restore a batch of observations. Returns x [B, C, H, W], not clipped.
   ///
-  /// Throws `Error`: invalid_shape, invalid_value where an input does not fit the metadata, invalid_argument where one is
-  /// missing or not taken, internal where ONNX Runtime fails.
+  /// Throws `Error`: invalid_shape, invalid_value where an input does not fit the metadata, invalid_argument where one
+  /// is missing or not taken, internal where ONNX Runtime fails.
   std::vector<float> operator()(const OnnxCall& call) {
     detail::Sizes sizes;
     const std::vector<float> sigmas = begin(call, sizes);
@@ -81,8 +82,7 @@ class OnnxRestorer {
         if (port.name == "mask") values.push_back(tensor(call.mask, mask_shape));
         if (port.name == "sigma") values.push_back(tensor(sigmas, std::array{call.shape[0]}));
         if (port.name == "weight") values.push_back(tensor(weights, std::array{call.shape[0]}));
-        if (port.name == "psf")
-          values.push_back(tensor(psf, std::array{port.shape[0].maximum, port.shape[1].maximum}));
+        if (port.name == "psf") values.push_back(tensor(psf, std::array{port.shape[0].maximum, port.shape[1].maximum}));
       }
       const char* output = metadata_.output.name.c_str();
       const std::vector<Ort::Value> outputs =

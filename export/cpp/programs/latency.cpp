@@ -22,8 +22,8 @@ using Clock = std::chrono::steady_clock;
 constexpr const char* usage =
     "usage: latency ARTEFACT [options]\n"
     "\n"
-    "Times restorations of a random image one after the other. Prints JSON; times are in milliseconds. p90 is null below\n"
-    "64 samples and p99 below 662: with fewer, a percentile says little.\n"
+    "Times restorations of a random image one after the other. Prints JSON; times are in milliseconds. p90 is null\n"
+    "below 64 samples and p99 below 662: with fewer, a percentile says little.\n"
     "\n"
     "  --samples N    restorations to time (662)\n"
     "  --warmup N     restorations before (5)\n"
@@ -73,7 +73,8 @@ void measure(const Options& options) {
   const at::Device device(metadata.device == "cuda" ? at::kCUDA : at::kCPU);
   at::manual_seed(0);
   const at::Tensor y = at::rand({batch, metadata.at("y").shape[1].maximum, height, width}).to(device);
-  if (metadata.find("mask") != nullptr) extras.mask = at::rand({batch, 1, height, width}).gt(0.3).to(at::kFloat).to(device);
+  if (metadata.find("mask") != nullptr)
+    extras.mask = at::rand({batch, 1, height, width}).gt(0.3).to(at::kFloat).to(device);
   if (const fastreg::Port* psf = metadata.find("psf"))
     extras.psf = at::rand({psf->shape[0].maximum, psf->shape[1].maximum}).to(device);
 
@@ -94,9 +95,10 @@ void measure(const Options& options) {
     throw fastreg::Error(fastreg::Code::internal, "the last result is another than the first");
 
   std::sort(times.begin(), times.end());
-  std::printf("{\"program\": \"latency\", \"fastreg\": %s, \"torch\": %s, \"task\": %s, \"prior\": %s, \"precision\": %s, ",
-              quoted(FASTREG_VERSION).c_str(), quoted(TORCH_VERSION).c_str(), quoted(metadata.task).c_str(),
-              quoted(metadata.prior).c_str(), quoted(metadata.precision).c_str());
+  std::printf(
+      "{\"program\": \"latency\", \"fastreg\": %s, \"torch\": %s, \"task\": %s, \"prior\": %s, \"precision\": %s, ",
+      quoted(FASTREG_VERSION).c_str(), quoted(TORCH_VERSION).c_str(), quoted(metadata.task).c_str(),
+      quoted(metadata.prior).c_str(), quoted(metadata.precision).c_str());
   std::printf("\"device\": %s, \"threads\": %d, \"iterations\": %lld, \"shape\": %s, \"samples\": %lld, ",
               quoted(metadata.device).c_str(), at::get_num_threads(), static_cast<long long>(metadata.iterations),
               fastreg::detail::to_text(y.sizes()).c_str(), static_cast<long long>(samples));

@@ -89,8 +89,7 @@ static int decode(job* self, png_file* image) {
   image->samples = malloc(count * sizeof(uint16_t));
   if (!image->samples) return say(self, "there is not enough memory");
   for (size_t k = 0; k < count; ++k)
-    image->samples[k] =
-        image->bits == 16 ? (uint16_t)(self->rows[2 * k] << 8 | self->rows[2 * k + 1]) : self->rows[k];
+    image->samples[k] = image->bits == 16 ? (uint16_t)(self->rows[2 * k] << 8 | self->rows[2 * k + 1]) : self->rows[k];
   return 1;
 }
 

@@ -23,7 +23,8 @@ enum { PNG_FILE_MESSAGE = 256 };
 /* Read a file. Returns 1, or 0 with a sentence in `message`; then `image` is empty. */
 int png_file_read(const char* path, png_file* image, char message[PNG_FILE_MESSAGE]);
 
-/* Write a file, whole or not at all: beside it first, then in its place. Returns 1, or 0 with a sentence in `message`. */
+/* Write a file, whole or not at all: beside it first, then in its place. Returns 1, or 0 with a
+ * sentence in `message`. */
 int png_file_write(const char* path, const png_file* image, char message[PNG_FILE_MESSAGE]);
 
 /* Release what reading allocated; the struct is empty afterwards. */

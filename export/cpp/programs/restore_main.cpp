@@ -50,7 +50,8 @@ class Picture {
 
   void write(const std::string& path) const {
     char message[PNG_FILE_MESSAGE];
-    if (!png_file_write(path.c_str(), &file_, message)) throw std::runtime_error("cannot write " + path + ": " + message);
+    if (!png_file_write(path.c_str(), &file_, message))
+      throw std::runtime_error("cannot write " + path + ": " + message);
   }
 
  private:
@@ -80,7 +81,9 @@ void read_psf(const std::string& text, Job& job) {
   const double std = parse_number("the standard deviation of a PSF", text.substr(colon + 1));
   if (size > 4096) throw UsageError("the size of a PSF must be at most 4096, got " + text);
   job.psf_shape = {size, size};
-  const auto tap = [&](std::int64_t k) { return std::exp(-0.5 * std::pow(static_cast<double>(k - size / 2) / std, 2)); };
+  const auto tap = [&](std::int64_t k) {
+    return std::exp(-0.5 * std::pow(static_cast<double>(k - size / 2) / std, 2));
+  };
   for (std::int64_t i = 0; i < size; ++i)
     for (std::int64_t j = 0; j < size; ++j) job.psf.push_back(static_cast<float>(tap(i) * tap(j)));
 }
@@ -118,7 +121,9 @@ void collect(const std::vector<float>& x, const Job& job, Picture& picture) {
   const std::int64_t top = (height - picture.height()) / 2, left = (width - picture.width()) / 2;
   for (std::int64_t k = 0; k < picture.height() * picture.width(); ++k) {
     const std::int64_t i = top + k / picture.width(), j = left + k % picture.width();
-    const auto value = [&](std::int64_t plane) { return x[static_cast<std::size_t>((plane * height + i) * width + j)]; };
+    const auto value = [&](std::int64_t plane) {
+      return x[static_cast<std::size_t>((plane * height + i) * width + j)];
+    };
     float mean = 0;
     for (std::int64_t plane = 0; plane < planes; ++plane) mean += value(plane) / static_cast<float>(planes);
     for (int c = 0; c < picture.colours(); ++c)
@@ -128,9 +133,12 @@ void collect(const std::vector<float>& x, const Job& job, Picture& picture) {
 
 /// Everything that has to be right before the image is looked at.
 void prepare(const Options& options, const Metadata& metadata, Job& job) {
-  if (options.values.count("sigma") != 0) job.sigma = parse_sigma(options.get("sigma"));
-  else if (metadata.task == "inpaint") job.sigma = inpaint_sigma;
-  else throw UsageError(metadata.task + " needs --sigma: a number in units of [0, 1] such as 0.1 or 25/255");
+  if (options.values.count("sigma") != 0)
+    job.sigma = parse_sigma(options.get("sigma"));
+  else if (metadata.task == "inpaint")
+    job.sigma = inpaint_sigma;
+  else
+    throw UsageError(metadata.task + " needs --sigma: a number in units of [0, 1] such as 0.1 or 25/255");
   if (options.values.count("weight") != 0) job.weight = parse_number("weight", options.get("weight"));
   for (const char* name : {"psf", "mask"}) {
     const bool given = options.values.count(name) != 0, taken = metadata.find(name) != nullptr;
@@ -145,8 +153,7 @@ int restore_main(int count, char** arguments, const std::string& program,
                  const std::function<std::unique_ptr<Backend>(const std::string&)>& open) {
   int failed = 2;
   try {
-    const Options options =
-        parse_options(count, arguments, {"sigma", "weight", "psf", "mask", "help", "version"});
+    const Options options = parse_options(count, arguments, {"sigma", "weight", "psf", "mask", "help", "version"});
     if (options.values.count("help") != 0) return std::printf("usage: %s%s", program.c_str(), usage) > 0 ? 0 : 1;
     if (options.values.count("version") != 0) return std::printf("%s\n", fastreg_version()) > 0 ? 0 : 1;
     if (options.names.size() != 3) throw UsageError("expected ARTEFACT INPUT.png OUTPUT.png, see --help");

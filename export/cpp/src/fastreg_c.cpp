@@ -242,7 +242,8 @@ fastreg_status fastreg_unset(fastreg_restorer* restorer, const char* name) {
 
 fastreg_status fastreg_result_shape(fastreg_restorer* restorer, int64_t shape[4]) {
   return with(restorer, "fastreg_result_shape", [&](fastreg_restorer& self) {
-    if (shape == nullptr) fail(Code::invalid_argument, "fastreg_result_shape: the place for the shape is a null pointer");
+    if (shape == nullptr)
+      fail(Code::invalid_argument, "fastreg_result_shape: the place for the shape is a null pointer");
     const auto found = self.inputs.find("y");
     if (found == self.inputs.end()) fail(Code::invalid_state, "the shape of the result was asked for before y was set");
     const auto result = fastreg::detail::result_shape(self.metadata(), found->second.source.shape);
@@ -250,8 +251,8 @@ fastreg_status fastreg_result_shape(fastreg_restorer* restorer, int64_t shape[4]
   });
 }
 
-fastreg_status fastreg_set_output(fastreg_restorer* restorer, float* data, const int64_t* shape,
-                                  const int64_t* strides, int32_t dimensions) {
+fastreg_status fastreg_set_output(fastreg_restorer* restorer, float* data, const int64_t* shape, const int64_t* strides,
+                                  int32_t dimensions) {
   return with(restorer, "fastreg_set_output", [&](fastreg_restorer& self) {
     Strided<float> view = fastreg::detail::make_strided("the output", data, shape, strides, dimensions);
     Sizes alone;
@@ -267,9 +268,17 @@ fastreg_status fastreg_commit(fastreg_restorer* restorer) { return with(restorer
 fastreg_status fastreg_execute(fastreg_restorer* restorer) { return with(restorer, "fastreg_execute", execute); }
 
 const char* fastreg_status_name(fastreg_status status) {
-  static constexpr const char* names[] = {"ok",            "invalid_argument", "invalid_state",  "invalid_type",
-                                          "invalid_shape", "invalid_value",    "invalid_device", "invalid_file",
-                                          "unsupported",   "out_of_memory",    "internal"};
+  static constexpr const char* names[] = {"ok",
+                                          "invalid_argument",
+                                          "invalid_state",
+                                          "invalid_type",
+                                          "invalid_shape",
+                                          "invalid_value",
+                                          "invalid_device",
+                                          "invalid_file",
+                                          "unsupported",
+                                          "out_of_memory",
+                                          "internal"};
   const auto index = static_cast<std::size_t>(status);
   return index < std::size(names) ? names[index] : "unknown";
 }

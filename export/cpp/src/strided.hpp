@@ -40,8 +40,8 @@ struct Strided {
   }
 };
 
-/// A view of checked shape; throws `Error` (invalid_argument, invalid_shape) for null pointers, sizes below one, more than
-/// four dimensions, or offsets that no 64-bit number holds.
+/// A view of checked shape; throws `Error` (invalid_argument, invalid_shape) for null pointers, sizes below one, more
+/// than four dimensions, or offsets that no 64-bit number holds.
 template <typename Element>
 Strided<Element> make_strided(const std::string& name, Element* data, const std::int64_t* shape,
                               const std::int64_t* strides, std::int32_t dimensions) {
@@ -56,8 +56,10 @@ Strided<Element> make_strided(const std::string& name, Element* data, const std:
   std::int64_t count = 1;
   for (std::size_t k = view.shape.size(); k-- > 0;) {
     if (view.shape[k] < 1) fail(Code::invalid_shape, name, " must have positive sizes, got ", to_text(view.shape));
-    if (strides == nullptr) view.strides[k] = count;
-    else view.strides[k] = strides[k];
+    if (strides == nullptr)
+      view.strides[k] = count;
+    else
+      view.strides[k] = strides[k];
     const std::int64_t stride = view.strides[k];
     const bool too_far = stride == std::numeric_limits<std::int64_t>::min() || std::abs(stride) > limit / view.shape[k];
     if (too_far || count > limit / view.shape[k])

@@ -1,7 +1,7 @@
 // Whether a file is a whole, undamaged package of an AOTInductor model.
 //
-// libtorch neither checks the checksums of a package nor says in words what is wrong with a file, and a damaged one holds
-// machine code: so the archive is checked before libtorch sees it.
+// libtorch neither checks the checksums of a package nor says in words what is wrong with a file, and a damaged one
+// holds machine code: so the archive is checked before libtorch sees it.
 #pragma once
 
 #include <algorithm>
@@ -46,7 +46,8 @@ class Archive {
       has_model |= name.find("data/aotinductor/") != std::string::npos && name.ends_with(".so");
       at += 46 + name_size + extra_size + number(header, 32, 2);
     }
-    if (!has_model) fail(Code::invalid_file, path_, " is not a .pt2 artefact: it is an archive without a compiled model");
+    if (!has_model)
+      fail(Code::invalid_file, path_, " is not a .pt2 artefact: it is an archive without a compiled model");
   }
 
  private:

@@ -115,8 +115,8 @@ inline std::vector<float> default_weights(const Metadata& metadata, std::span<co
 
 /// A PSF as the artefact takes it: divided by its sum, and padded with zeros about the centre (height/2, width/2).
 ///
-/// `values` is [height, width], row by row. Throws `Error` where it is larger than the port, negative, not finite, or has
-/// no positive sum.
+/// `values` is [height, width], row by row. Throws `Error` where it is larger than the port, negative, not finite, or
+/// has no positive sum.
 inline std::vector<float> prepare_psf(const Port& port, std::span<const float> values, std::int64_t height,
                                       std::int64_t width) {
   const std::int64_t rows = port.shape[0].maximum, columns = port.shape[1].maximum;

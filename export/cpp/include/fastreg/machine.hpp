@@ -25,8 +25,8 @@ inline bool has_instructions([[maybe_unused]] const std::string& word) {
 
 /// Throw `Error` (unsupported) where an artefact was compiled for another kind of machine.
 ///
-/// An artefact is machine code made for the processor it was exported on; run where its instructions are missing it would
-/// end the process. `facts` are the entries that torch wrote beside the metadata of fastreg.
+/// An artefact is machine code made for the processor it was exported on; run where its instructions are missing it
+/// would end the process. `facts` are the entries that torch wrote beside the metadata of fastreg.
 inline void check_machine(const std::unordered_map<std::string, std::string>& facts) {
   const auto fact = [&](const char* key) {
     const auto found = facts.find(key);

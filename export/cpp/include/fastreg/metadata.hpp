@@ -39,8 +39,8 @@ struct Port {
 
 /// The weight lambda as a function of the noise level sigma (in units of [0, 1]).
 ///
-/// weight * sigma^exponent is interpolated between the tuned pairs (sigma, weight), linearly in logarithms, and constant
-/// beyond them.
+/// weight * sigma^exponent is interpolated between the tuned pairs (sigma, weight), linearly in logarithms, and
+/// constant beyond them.
 struct WeightRule {
   double exponent = 1;
   std::vector<std::pair<double, double>> pairs;  ///< positive, in ascending order of sigma
@@ -88,7 +88,8 @@ struct Metadata {
   /// The input of that name; throws `Error` (invalid_argument) where the artefact does not take it.
   const Port& at(std::string_view name) const {
     const Port* port = find(name);
-    if (port == nullptr) detail::fail(Code::invalid_argument, "this artefact for ", task, " takes no input \"", name, "\"");
+    if (port == nullptr)
+      detail::fail(Code::invalid_argument, "this artefact for ", task, " takes no input \"", name, "\"");
     return *port;
   }
 };
@@ -153,12 +154,13 @@ inline WeightRule parse_weight_rule(const json::Value& value) {
 
 /// Read metadata from their JSON text.
 ///
-/// Throws `Error`: invalid_file where the text is not what an exporter writes, unsupported where it is of another schema,
-/// or of an artefact whose inputs this library does not know how to fill.
+/// Throws `Error`: invalid_file where the text is not what an exporter writes, unsupported where it is of another
+/// schema, or of an artefact whose inputs this library does not know how to fill.
 inline Metadata parse_metadata(const std::string& text) {
   const json::Value root = json::parse(text);
   if (const std::int64_t found = root.at("schema").integer(); found != schema)
-    detail::fail(Code::unsupported, "the artefact has metadata of schema ", found, ", this library reads schema ", schema);
+    detail::fail(Code::unsupported, "the artefact has metadata of schema ", found, ", this library reads schema ",
+                 schema);
   Metadata metadata;
   metadata.json = text;
   metadata.format = root.at("format").string();
@@ -192,7 +194,8 @@ inline Metadata parse_metadata(const std::string& text) {
     detail::fail(Code::unsupported, "the artefact takes a PSF of any size, expected a fixed one");
   if (!metadata.layout.empty() && metadata.layout != "contiguous")
     detail::fail(Code::unsupported, "the artefact takes the layout ", metadata.layout, ", expected contiguous");
-  if (metadata.output.shape.size() != 4) detail::fail(Code::unsupported, "the output of the artefact is not [B, C, H, W]");
+  if (metadata.output.shape.size() != 4)
+    detail::fail(Code::unsupported, "the output of the artefact is not [B, C, H, W]");
   return metadata;
 }
 

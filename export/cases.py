@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import copy
 import dataclasses
 import math
 from collections.abc import Iterator
@@ -34,6 +35,8 @@ class Case:
         Arguments of the call; `psf` and `mask` only where they are inputs.
     reference
         The eager float32 solve.
+    operator
+        The degradation.
     """
 
     name: str
@@ -44,6 +47,7 @@ class Case:
     psf: Tensor | None
     mask: Tensor | None
     reference: Tensor
+    operator: LinearOperator
 
 
 def make(restorer: Restorer, metadata: Metadata) -> list[Case]:
@@ -80,6 +84,17 @@ def make(restorer: Restorer, metadata: Metadata) -> list[Case]:
         clean = torch.rand(shape, generator=generator) if name == "random" else photograph(name, shape)
         cases.append(_case(restorer, metadata, name, clean, levels[:batch], k))
     return cases
+
+
+def own_error(restorer: Restorer, case: Case) -> float:
+    """Root mean square difference between the eager float32 solve of a case and the same solve in float64.
+
+    Rounding is amplified by every step. Where this exceeds a gate, no float32 program can be expected to pass it.
+    """
+    exact = copy.deepcopy(Restorer(case.operator, restorer.fidelity, restorer.prior, restorer.solver)).double()
+    with torch.no_grad():
+        x = exact.solve(case.y.double(), case.sigma.double(), case.weight.double())
+    return float((x - case.reference).flatten(1).square().mean(1).sqrt().max())
 
 
 def sigmas(rule: WeightRule | None) -> tuple[float, float]:
@@ -126,7 +141,7 @@ def _case(
     eager = Restorer(operator, restorer.fidelity, restorer.prior, restorer.solver).eval()
     with torch.no_grad(), tensor_float(False):
         reference = eager.solve(y, sigma, weight)
-    return Case(f"{name} {list(y.shape)}", clean, y, sigma, weight, psf, mask, reference)
+    return Case(f"{name} {list(y.shape)}", clean, y, sigma, weight, psf, mask, reference, operator)
 
 
 def _operator(

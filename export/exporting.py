@@ -99,7 +99,7 @@ def export(
             words = " ".join(str(error).split())[:300]
             raise ExportError(f"the format {format} cannot be made of this restorer: {words}") from error
         seconds = time.perf_counter() - start
-        report = parity.compare(load(temporary), cases)
+        report = parity.judge(load(temporary), cases, restorer)
         if report.status == "failed":
             if not (options.accept_drift and report.finite):
                 raise ExportError(f"{format} differs from the eager solve and was not written: {report.words()}")

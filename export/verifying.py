@@ -42,7 +42,7 @@ def verify(
     """
     artefact = load(path, device)
     restorer = rebuild(artefact, prior)
-    return parity.compare(artefact, cases.make(restorer, artefact.metadata))
+    return parity.judge(artefact, cases.make(restorer, artefact.metadata), restorer)
 
 
 def rebuild(artefact: Artefact, prior: str | os.PathLike[str] | None = None) -> Restorer:

@@ -26,18 +26,3 @@ def photos(tmp_path):
         pixels = 0.5 + 0.1 * random.standard_normal((channels, 24, 32)).astype(np.float32)
         images.write(images.Image(pixels.clip(0, 1), dtype=dtype), tmp_path / "in" / name)
     return tmp_path / "in"
-
-
-@pytest.fixture
-def run(capsys):
-    """Run the command line in this process; returns exit code, output and errors."""
-    from fastreg.cli import main
-
-    def call(*arguments):
-        with pytest.raises(SystemExit) as caught:
-            main([str(argument) for argument in arguments])
-        captured = capsys.readouterr()
-        assert "Traceback" not in captured.err
-        return caught.value.code, captured.out, captured.err
-
-    return call

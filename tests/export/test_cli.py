@@ -11,21 +11,6 @@ import torch
 from fastreg.export import load
 
 
-@pytest.fixture
-def run(capsys):
-    """Run the command line in this process; returns exit code, output and errors."""
-    from fastreg.cli import main
-
-    def call(*arguments):
-        with pytest.raises(SystemExit) as caught:
-            main([str(argument) for argument in arguments])
-        captured = capsys.readouterr()
-        assert "Traceback" not in captured.err
-        return caught.value.code, captured.out, captured.err
-
-    return call
-
-
 def test_export_and_verify(run, model, tmp_path):
     path, table = tmp_path / "x.onnx", tmp_path / "table.json"
     common = ("--prior", model, "--iterations", 2, "--rounds", 1)

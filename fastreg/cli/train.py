@@ -33,6 +33,12 @@ def critic(
     rate: Annotated[str, typer.Option(metavar="FIRST:LAST", help="Learning rates.")] = "1e-3:1e-4",
     penalty: Annotated[float, typer.Option(min=0, help="Weight of the gradient penalty.")] = 5.0,
     activation: Annotated[Literal["relu", "leaky_relu", "silu"], typer.Option()] = "relu",
+    initialization: Annotated[Literal["uniform", "he"], typer.Option(help="First weights.")] = "uniform",
+    average: Annotated[float, typer.Option(min=0, help="Decay of the running mean of the weights.")] = 0.998,
+    select: Annotated[
+        Literal["best", "last"],
+        typer.Option(help="The critic to keep; the best one denoises held-out crops best."),
+    ] = "best",
     precision: Annotated[Literal["ieee", "bf16"], typer.Option(help="Of the convolutions.")] = "ieee",
     device: Annotated[Literal["auto", "cpu", "cuda"], typer.Option()] = "auto",
     seed: Annotated[int, typer.Option()] = 0,
@@ -63,6 +69,8 @@ def critic(
         batch=batch,
         rate=(low, high),
         penalty=penalty,
+        initialization=initialization,
+        average=average,
         precision=precision,
         seed=seed,
     )
@@ -73,6 +81,7 @@ def critic(
         clean=clean,
         degraded=degraded,
         activation=activation,
+        select=select == "best" and degraded is None,
         device=choose_device(device),
         command=_command(),
     )

@@ -6,6 +6,7 @@ degraded patch. The gradient inside the penalty is the analytic one, so a step c
 
 from __future__ import annotations
 
+import copy
 import dataclasses
 import json
 import time
@@ -19,6 +20,8 @@ from torch import Tensor
 from fastreg.optimization import channel_ranges
 from fastreg.regularizers.patch_critic import PatchCritic
 from fastreg.training.patches import PatchSource
+
+INITIALIZATIONS = ("uniform", "he")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -38,6 +41,11 @@ class CriticRecipe:
         First and last learning rate; it decays exponentially.
     penalty
         Weight of the gradient penalty.
+    initialization
+        First weights: ``"uniform"`` between -1 and 1 over the root of the fan-in, biases too, or ``"he"``, normal of variance
+        2 / fan-in without biases. See `initialize`.
+    average
+        Decay of the running mean of the weights, which is what is measured and shipped; 0 for the weights themselves.
     precision
         ``"ieee"`` (float32) or ``"bf16"`` for the convolutions.
     seed
@@ -49,6 +57,8 @@ class CriticRecipe:
     batch: int = 32
     rate: tuple[float, float] = (1e-3, 1e-4)
     penalty: float = 5.0
+    initialization: str = "uniform"
+    average: float = 0.998
     precision: str = "ieee"
     seed: int = 0
 
@@ -59,8 +69,33 @@ class CriticRecipe:
             raise ValueError(f"iterations and batch must be positive, got {self.iterations} and {self.batch}")
         if min(self.rate) <= 0 or self.penalty < 0:
             raise ValueError(f"rates must be positive and the penalty not negative, got {self.rate}, {self.penalty}")
+        if not 0 <= self.average < 1:
+            raise ValueError(f"the decay of the running mean must lie in [0, 1), got {self.average}")
+        if self.initialization not in INITIALIZATIONS:
+            raise ValueError(f"initialization must be one of {INITIALIZATIONS}, got {self.initialization!r}")
         if self.precision not in ("ieee", "bf16"):
             raise ValueError(f"precision must be 'ieee' or 'bf16', got {self.precision!r}")
+
+
+@torch.no_grad()
+def initialize(critic: PatchCritic, how: str, seed: int) -> None:
+    """Draw the first weights and biases of a critic in place.
+
+    Notes
+    -----
+    With He's normal weights all channels are alive at the start, many stay so, and the critic becomes a worse regularizer the
+    longer it learns: on held-out photographs it lost up to 4 dB at noise above the trained range. Small uniform weights leave
+    most channels of the deeper layers on one side of zero: the critic is close to one layer of features and stays there.
+    """
+    generator = torch.Generator().manual_seed(seed)
+    for weight, bias in zip(critic.weights, critic.biases, strict=True):
+        fan_in = weight[0].numel()
+        if how == "he":
+            weight.normal_(std=(2 / fan_in) ** 0.5, generator=generator)
+            bias.zero_()
+        else:
+            weight.uniform_(-(fan_in**-0.5), fan_in**-0.5, generator=generator)
+            bias.uniform_(-(fan_in**-0.5), fan_in**-0.5, generator=generator)
 
 
 class Pairing(Protocol):
@@ -99,18 +134,20 @@ class Progress:
 
 @dataclasses.dataclass
 class CriticTraining:
-    """A training run: the critic, its optimiser and its source of randomness, which can be saved and resumed."""
+    """A training run: the critic, its running mean, its optimiser and its source of randomness; can be saved and resumed."""
 
     critic: PatchCritic
     recipe: CriticRecipe
     pairing: Pairing
     iteration: int = 0
     seconds: float = 0.0
+    mean: PatchCritic = dataclasses.field(init=False)
     optimizer: torch.optim.Adam = dataclasses.field(init=False)
     generator: torch.Generator = dataclasses.field(init=False)
 
     def __post_init__(self) -> None:
         self.critic.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        self.mean = copy.deepcopy(self.critic).requires_grad_(False)
         fused = next(self.critic.parameters()).device.type in ("cpu", "cuda")
         self.optimizer = torch.optim.Adam(self.critic.parameters(), lr=self.recipe.rate[0], fused=fused)
         self.generator = torch.Generator().manual_seed(self.recipe.seed)
@@ -154,6 +191,10 @@ class CriticTraining:
         loss.backward()
         self.optimizer.step()
         self.iteration += 1
+        # a young mean forgets faster
+        decay = min(recipe.average, self.iteration / (self.iteration + 10)) if recipe.average else 0.0
+        with torch.no_grad():
+            torch._foreach_lerp_(list(self.mean.parameters()), list(self.critic.parameters()), 1 - decay)
         return torch.stack([low, high, penalty]).detach().cpu()
 
     def save(self, path: Path) -> None:
@@ -162,6 +203,7 @@ class CriticTraining:
 
         state = {
             "critic": self.critic.state_dict(),
+            "mean": self.mean.state_dict(),
             "settings": json.dumps(self.critic.settings),
             "optimizer": self.optimizer.state_dict(),
             "generator": self.generator.get_state(),
@@ -185,6 +227,7 @@ class CriticTraining:
             if json.loads(state[name]) != json.loads(json.dumps(mine)):
                 raise ValueError(f"{path} was made with other {name}: {state[name]}, expected {json.dumps(mine)}")
         self.critic.load_state_dict(state["critic"])
+        self.mean.load_state_dict(state["mean"])
         self.optimizer.load_state_dict(state["optimizer"])
         self.generator.set_state(state["generator"])
         self.iteration, self.seconds = state["iteration"], state["seconds"]

@@ -12,6 +12,8 @@ from torch import Tensor
 
 from fastreg import zoo
 from fastreg.batch import folder
+from fastreg.images import replacing
+from fastreg.operators import Identity
 from fastreg.optimization import calibration_images
 from fastreg.regularizers import ALR, PatchCritic
 from fastreg.training import patches, tuning
@@ -22,6 +24,7 @@ from fastreg.training.critic import (
     Progress,
     channel_census,
     critic_values,
+    initialize,
     log_line,
     noisy_pairing,
     unpaired,
@@ -32,6 +35,10 @@ from fastreg.training.plot import plot_critic
 REPORTED = 11
 #: Held-out photographs that weights are tuned on, and the side of their central crops in pixels.
 TUNED_ON, TUNED_SIZE = 4, 96
+#: The critic is compared with its earlier selves on the same photographs, cropped further, at these levels of noise.
+SELECTED_ON, SELECTED_SIZE = tuning.TuningPlan("denoise", (0.1, 0.2, 0.4), (lambda height, width: Identity(),)), 64
+#: Iteration of the first comparison; each of the others is later by a factor of the root of two.
+FIRST_SELECTION = 500
 PLOTTED = (0.0, 0.05, 0.1, 0.2, 0.3, 0.4)
 
 
@@ -52,6 +59,9 @@ class CriticJob:
         In its place: clean images, and degraded ones that need not match them.
     activation
         Of the critic, whose layers are those of the paper.
+    select
+        Keep the critic of the iteration that denoises held-out photographs best, not the last one. A critic that tells noisy
+        patches apart ever better does not become an ever better regularizer.
     device
         Where to train.
     command
@@ -64,6 +74,7 @@ class CriticJob:
     clean: Path | None = None
     degraded: Path | None = None
     activation: str = "relu"
+    select: bool = False
     device: torch.device = dataclasses.field(default_factory=lambda: torch.device("cpu"))
     command: str = ""
 
@@ -101,10 +112,11 @@ class CriticSession:
         job.output.parent.mkdir(parents=True, exist_ok=True)
         self.checkpoint = job.beside(".checkpoint.pt")
         self.log = job.beside(".log.jsonl")
+        self.best = job.beside(".best.pt")
         if resume and not self.checkpoint.exists():
             raise ValueError(f"there is no checkpoint {self.checkpoint} to resume")
-        torch.manual_seed(job.recipe.seed)
         critic = PatchCritic(ALR, job.activation)
+        initialize(critic, job.recipe.initialization, job.recipe.seed)
         size = critic.receptive_field
         if job.data is not None:
             files, self.held_out = patches.split(_files(job.data))
@@ -133,41 +145,68 @@ class CriticSession:
             self.training.restore(self.checkpoint)
         else:
             self.log.unlink(missing_ok=True)
+            self.best.unlink(missing_ok=True)
 
     def run(self) -> Iterator[Progress]:
-        """Train, log, and save a checkpoint each thousand iterations and at the end."""
+        """Train, log, save a checkpoint each thousand iterations and at the end, and keep the best critic where asked for."""
+        last = self.job.recipe.iterations
+        comparisons = _milestones(last) if self.job.select else set()
         with self.log.open("a", encoding="utf-8") as log:
             for progress in self.training.run():
                 log.write(log_line(progress) + "\n")
                 log.flush()
-                if progress.iteration % 1000 == 0 or progress.iteration == self.job.recipe.iterations:
+                if progress.iteration in comparisons:
+                    self._compare(progress.iteration)
+                if progress.iteration % 1000 == 0 or progress.iteration == last:
                     self.training.save(self.checkpoint)
                 yield progress
+
+    def _compare(self, iteration: int) -> None:
+        """Measure the running mean of the critic, and keep it if it is the best so far."""
+        earlier = torch.load(self.best, weights_only=True) if self.best.exists() else None
+        critic = self._shipped()
+        images = _crops(patches.decode(self.held_out)[REPORTED:] or patches.decode(self.held_out), SELECTED_SIZE)
+        levels = [[best.sigma, best.psnr] for best in tuning.tune_critic(critic, images, [SELECTED_ON])]
+        score = sum(level[1] for level in levels) / len(levels)
+        trials = [*(earlier["trials"] if earlier else []), [iteration, *(level[1] for level in levels)]]
+        if earlier is None or score > earlier["score"]:
+            earlier = {"critic": critic.state_dict(), "iteration": iteration, "score": score}
+        with replacing(self.best) as temporary:
+            torch.save({**earlier, "trials": trials}, temporary)
+
+    def _shipped(self) -> PatchCritic:
+        """The running mean of the critic on the CPU, with a border, as it is used on images."""
+        mean = self.training.mean
+        critic = PatchCritic(**{**mean.settings, "padding": "replicate"})
+        critic.load_state_dict({key: value.cpu() for key, value in mean.state_dict().items()})
+        return critic.requires_grad_(False)
 
     def finish(
         self, tasks: Sequence[str], report: Callable[[str], None] = lambda line: None, compiled: bool = False
     ) -> zoo.ModelCard:
         """Measure the critic, tune its weights for `tasks` (in compiled solves), plot its values and write the model."""
-        job, critic = self.job, self.training.critic
+        job, padded = self.job, self._shipped()
         plans = [plan for plan in tuning.PLANS if plan.task in tasks]
         measured: dict[str, Any] = {"iterations": self.training.iteration}
+        if job.select and self.best.exists():
+            best = torch.load(self.best, weights_only=True)
+            padded.load_state_dict(best["critic"])
+            measured["selected_iteration"] = best["iteration"]
+            measured["trials"] = best["trials"]
+            report(f"the critic of iteration {best['iteration']} is the best on held-out crops: {best['score']:.2f} dB")
         photographs = patches.decode(self.held_out)
-        source = patches.PatchSource(photographs, critic.receptive_field)
-        critic_on_cpu = PatchCritic(**critic.settings)
-        critic_on_cpu.load_state_dict({key: value.cpu() for key, value in critic.state_dict().items()})
-        critic_on_cpu.requires_grad_(False)
-        values = critic_values(critic_on_cpu, source, list(PLOTTED))
+        source = patches.PatchSource(photographs, padded.receptive_field)
+        plain = PatchCritic(**{**padded.settings, "padding": "none"}).requires_grad_(False)
+        plain.load_state_dict(padded.state_dict())
+        values = critic_values(plain, source, list(PLOTTED))
         plot_critic(job.beside(".png"), list(PLOTTED), values, self.log)
         measured["critic_values"] = [
             [sigma, round(sum(row) / len(row), 4)] for sigma, row in zip(PLOTTED, values, strict=True)
         ]
         held = _crops(photographs[REPORTED:] or photographs)
-        measured["channels"] = channel_census(critic_on_cpu, calibration_images([held], PLOTTED[1:]))
+        measured["channels"] = channel_census(plain, calibration_images([held], PLOTTED[1:]))
         alive = sum(row["alive"] for row in measured["channels"])
         report(f"channels alive: {alive} of {sum(row['channels'] for row in measured['channels'])}")
-        padded = PatchCritic(**{**critic.settings, "padding": "replicate"})
-        padded.load_state_dict(critic_on_cpu.state_dict())
-        padded.requires_grad_(False)
         weights: dict[str, list[list[float]]] = {}
         quality: dict[str, list[list[float]]] = {}
         for best in tuning.tune_critic(padded, held, plans, compiled) if plans else ():
@@ -196,10 +235,19 @@ def _files(path: Path) -> list[Path]:
     return [source.path for source in folder.expand([str(path)])]
 
 
-def _crops(photographs: Sequence[Any]) -> Tensor:
+def _milestones(last: int) -> set[int]:
+    """Iterations, in whole hundreds, at which the critic is compared with its earlier selves."""
+    chosen, k = {last}, 0
+    while (iteration := round(FIRST_SELECTION * 2 ** (k / 2) / 100) * 100) < last:
+        chosen.add(iteration)
+        k += 1
+    return chosen
+
+
+def _crops(photographs: Sequence[Any], size: int = TUNED_SIZE) -> Tensor:
     """Central crops of the first photographs as one batch, as large as the smallest allows."""
     chosen = photographs[:TUNED_ON]
-    side = min([TUNED_SIZE, *(min(photograph.shape[:2]) for photograph in chosen)])
+    side = min([size, *(min(photograph.shape[:2]) for photograph in chosen)])
     crops = []
     for photograph in chosen:
         top, left = (photograph.shape[0] - side) // 2, (photograph.shape[1] - side) // 2

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import contextlib
 import copy
 import dataclasses
 import math
-from collections.abc import Iterator
 
 import numpy as np
 import torch
@@ -14,6 +12,7 @@ from torch import Tensor
 
 from fastreg.export.formats import Metadata
 from fastreg.operators import Blur, LinearOperator, Mask, gaussian_psf
+from fastreg.precision import tensor_float
 from fastreg.restorer import Restorer
 from fastreg.zoo import WeightRule
 
@@ -165,14 +164,3 @@ def _operator(
         psf = (psf / psf.sum()).to(clean.device)
         return Blur(psf, operator.boundary, normalize=False).to(clean.device), psf, None
     return operator, None, None
-
-
-@contextlib.contextmanager
-def tensor_float(allowed: bool) -> Iterator[None]:
-    """Allow or forbid tf32 in cuDNN; packages made by AOTInductor obey the switch of the process that runs them."""
-    before = torch.backends.cudnn.allow_tf32
-    torch.backends.cudnn.allow_tf32 = allowed
-    try:
-        yield
-    finally:
-        torch.backends.cudnn.allow_tf32 = before

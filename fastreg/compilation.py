@@ -7,6 +7,7 @@ import copy
 import torch
 from torch import Tensor
 
+from fastreg.precision import tensor_float
 from fastreg.restorer import Restorer
 from fastreg.solvers.base import Problem
 
@@ -47,7 +48,7 @@ class CompiledRestorer(Restorer):
 
     def solve(self, y: Tensor, sigma: Tensor, weight: Tensor) -> Tensor:
         """Restore without looking at the values; `sigma` and `weight` are ``[B]``."""
-        with torch.no_grad():
+        with torch.no_grad(), tensor_float(self.precision == "tf32"):
             problem = self.problem(sigma, weight)
             y = y.contiguous()
             # copies: a state that shares memory with y would be one more case to compile

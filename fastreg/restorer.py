@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from fastreg.fidelities import L2, Fidelity
 from fastreg.operators.base import LinearOperator
 from fastreg.operators.identity import Identity
+from fastreg.precision import tensor_float
 from fastreg.regularizers.base import Regularizer
 from fastreg.solvers.base import Problem, Solver
 from fastreg.solvers.defaults import default_solver
@@ -95,7 +96,10 @@ class Restorer(nn.Module):
         """
         self.check(y)
         noise = _per_entry("sigma", sigma, y)
-        return self.solve(y, noise, self._weight(noise, weight))
+        if torch.compiler.is_compiling():
+            return self.solve(y, noise, self._weight(noise, weight))
+        with tensor_float(False):
+            return self.solve(y, noise, self._weight(noise, weight))
 
     def solve(self, y: Tensor, sigma: Tensor, weight: Tensor) -> Tensor:
         """Restore without looking at the values: the pure computation that is compiled and exported.

@@ -6,7 +6,8 @@ import pytest
 import torch
 
 from fastreg import Restorer, compilation
-from fastreg.operators import Blur, Mask, gaussian_psf
+from fastreg.operators import Blur, Identity, Mask, gaussian_psf
+from fastreg.regularizers import PatchCritic
 from fastreg.solvers import Adam, GradientDescent
 from tests.registry import critic, random
 
@@ -53,3 +54,23 @@ def test_bf16_is_refused_where_the_cpu_has_no_instructions(monkeypatch: pytest.M
     prior, _ = critic("plain", "relu", "none", torch.float32)
     with pytest.raises(ValueError, match="no bf16 instructions"):
         Restorer(prior=prior, weight=1.0).compile(precision="bf16")
+
+
+def test_tensor_float_is_named_and_put_back() -> None:
+    """What torch does with float32 on a GPU is a switch of the process: a solve sets it and leaves it as it was."""
+    seen = []
+
+    class Watched(Identity):
+        def gradient(self, x, y):  # type: ignore[no-untyped-def]
+            seen.append((torch.backends.cudnn.allow_tf32, torch.backends.cuda.matmul.allow_tf32))
+            return x - y
+
+    before = torch.backends.cudnn.allow_tf32
+    torch.backends.cudnn.allow_tf32 = True
+    try:
+        prior = PatchCritic([(1, 1, 3)], "relu", "replicate").requires_grad_(False)
+        Restorer(Watched(), prior=prior, solver=Adam(1))(torch.rand(1, 1, 8, 8), 0.1, 0.1)
+        assert torch.backends.cudnn.allow_tf32
+    finally:
+        torch.backends.cudnn.allow_tf32 = before
+    assert set(seen) == {(False, False)}

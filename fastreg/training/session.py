@@ -36,8 +36,8 @@ REPORTED = 11
 #: Held-out photographs that weights are tuned on, and the side of their central crops in pixels.
 TUNED_ON, TUNED_SIZE = 4, 96
 #: The critic is compared with its earlier selves on the same photographs, cropped further, at these levels of noise.
-SELECTED_ON, SELECTED_SIZE = tuning.TuningPlan("denoise", (0.1, 0.2, 0.4), (lambda height, width: Identity(),)), 64
-#: Iteration of the first comparison; each of the others is later by a factor of the root of two.
+SELECTED_ON, SELECTED_SIZE = tuning.TuningPlan("denoise", (0.1, 0.2, 0.4), (lambda height, width: Identity(),)), 48
+#: Iteration of the first comparison; each of the others comes after twice as many.
 FIRST_SELECTION = 500
 PLOTTED = (0.0, 0.05, 0.1, 0.2, 0.3, 0.4)
 
@@ -236,9 +236,9 @@ def _files(path: Path) -> list[Path]:
 
 
 def _milestones(last: int) -> set[int]:
-    """Iterations, in whole hundreds, at which the critic is compared with its earlier selves."""
+    """Iterations at which the critic is compared with its earlier selves."""
     chosen, k = {last}, 0
-    while (iteration := round(FIRST_SELECTION * 2 ** (k / 2) / 100) * 100) < last:
+    while (iteration := FIRST_SELECTION * 2**k) < last:
         chosen.add(iteration)
         k += 1
     return chosen

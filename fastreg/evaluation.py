@@ -63,7 +63,9 @@ class Evaluator:
         restorer = options.make_restorer(
             operator, settings.prior, settings.iterations, settings.weight, settings.device
         )
-        self.restorer = options.prepare(restorer, settings.precision, settings.compile)
+        self.restorer = options.prepare(
+            restorer, settings.precision, settings.compile, len(self.files) * len(settings.sigmas)
+        )
         self.empty = Evaluation(settings, zoo.fingerprint(restorer.prior), versions(restorer))
 
     def run(self, known: Iterable[Row] = ()) -> Iterator[Row]:

@@ -10,6 +10,7 @@ import numpy as np
 import torch
 
 from fastreg import images
+from fastreg.batch.choosing import ThriftyRestorer
 from fastreg.operators import Blur, Identity, LinearOperator, Mask, gaussian_psf
 from fastreg.restorer import Restorer
 from fastreg.solvers import default_solver
@@ -163,8 +164,10 @@ def make_restorer(
     return restorer.to(choose_device(device)).eval()
 
 
-def prepare(restorer: Restorer, precision: str, mode: str) -> Restorer:
-    """The restorer to run: compiled where that is asked for, or where the precision is not IEEE float32.
+def prepare(restorer: Restorer, precision: str, mode: str, images: int) -> Restorer:
+    """The restorer to run on so many images: compiled where that is asked for, or where the precision is not IEEE float32.
+
+    The mode ``auto`` compiles once the images ahead make it worth the wait.
 
     Raises
     ------
@@ -179,4 +182,4 @@ def prepare(restorer: Restorer, precision: str, mode: str) -> Restorer:
         raise ValueError(f"the precision {precision} needs the compiled solver: leave out --compile never")
     if mode == "always" or precision != "ieee":
         return restorer.compile(precision=precision)
-    return restorer
+    return restorer if mode == "never" else ThriftyRestorer(restorer, images)

@@ -31,5 +31,8 @@ DeviceOption = Annotated[Device, typer.Option(help="Where to compute; auto takes
 SeedOption = Annotated[int, typer.Option(help="Seed of everything random.")]
 PrecisionOption = Annotated[Precision, typer.Option(help="Of the convolutions; ieee is float32.")]
 CompileOption = Annotated[
-    Compile, typer.Option("--compile", help="Whether to compile the solver before the first image.")
+    Compile,
+    typer.Option(
+        "--compile", help="Whether to compile the solver; auto does where the images ahead make it worth the wait."
+    ),
 ]

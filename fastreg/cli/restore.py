@@ -78,7 +78,7 @@ def restore(
         "seed": seed,
         "precision": precision,
     }
-    prepared = options.prepare(restorer, precision, compile_mode)
+    prepared = options.prepare(restorer, precision, compile_mode, len(jobs))
     outcomes = folder.run(jobs, lambda image: restore_image(prepared, image, level), settings, overwrite)
     _report(outcomes, len(jobs))
 

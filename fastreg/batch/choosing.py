@@ -1,0 +1,60 @@
+"""Compile only where it pays."""
+
+from __future__ import annotations
+
+import shutil
+import time
+
+import torch
+from torch import Tensor
+
+from fastreg.restorer import Restorer
+
+#: Seconds that compiling the step for a new kind of input takes, generously.
+COMPILING = 40.0
+#: Share of an eager solve that the compiled one saves, cautiously.
+SAVED = 0.4
+
+
+class ThriftyRestorer(Restorer):
+    """Runs the eager solve until the work ahead is long enough for compiling to pay, and the compiled one from then on.
+
+    What is ahead is estimated from one gradient of the prior on the image at hand, the steps of the solver, and the number of
+    images announced. Small jobs thus never wait for the compiler, large ones for hardly more than one gradient.
+
+    Parameters
+    ----------
+    restorer
+        The eager restorer.
+    images
+        How many images are to be restored.
+    """
+
+    def __init__(self, restorer: Restorer, images: int) -> None:
+        super().__init__(restorer.operator, restorer.fidelity, restorer.prior, restorer.solver)
+        self.weight_rule = restorer.weight_rule
+        self.images = images
+        self.fast: Restorer | None = None
+        self._possible = restorer.solver.schedule.device.type != "cpu" or shutil.which("c++") is not None
+
+    def solve(self, y: Tensor, sigma: Tensor, weight: Tensor) -> Tensor:
+        """Restore without looking at the values; `sigma` and `weight` are ``[B]``."""
+        if self.fast is None and self._possible and self._ahead(y) * SAVED > COMPILING:
+            self.fast = self.compile()
+        self.images -= len(y)
+        return super().solve(y, sigma, weight) if self.fast is None else self.fast.solve(y, sigma, weight)
+
+    def _ahead(self, y: Tensor) -> float:
+        """Seconds that the eager solves of all images to come would take, were they like this one."""
+        with torch.no_grad():
+            x = self.operator.initial(y)
+            self._wait()
+            start = time.perf_counter()
+            self.prior.gradient(x)
+            self._wait()
+        each = (time.perf_counter() - start) * self.solver.iterations
+        return each * max(self.images / len(y), 1)
+
+    def _wait(self) -> None:
+        if self.solver.schedule.is_cuda:
+            torch.cuda.synchronize(self.solver.schedule.device)

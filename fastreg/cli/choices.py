@@ -32,7 +32,5 @@ SeedOption = Annotated[int, typer.Option(help="Seed of everything random.")]
 PrecisionOption = Annotated[Precision, typer.Option(help="Of the convolutions; ieee is float32.")]
 CompileOption = Annotated[
     Compile,
-    typer.Option(
-        "--compile", help="Whether to compile the solver; auto does where the images ahead make it worth the wait."
-    ),
+    typer.Option("--compile", help="Compile the solver; auto: where the images ahead make it worth the wait."),
 ]

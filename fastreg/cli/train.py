@@ -26,6 +26,10 @@ def critic(
     output: Annotated[Path, typer.Option("--output", "-o", help="The model to write, a .safetensors file.")],
     data: Annotated[Path | None, typer.Option(help="A folder of clean photographs.")] = None,
     sigma: Annotated[str, typer.Option(metavar="S|LOW:HIGH", help="Noise of the degraded patches.")] = "0.05:0.3",
+    emphasis: Annotated[float, typer.Option(help="Above one: high levels of noise are drawn more often.")] = 1.0,
+    blurred: Annotated[
+        float, typer.Option(min=0, max=1, help="Share of the degraded patches with blurred noise.")
+    ] = 0.0,
     clean: Annotated[Path | None, typer.Option(help="With --degraded, in place of --data: clean images.")] = None,
     degraded: Annotated[Path | None, typer.Option(help="Degraded images that need not match the clean ones.")] = None,
     iterations: Annotated[int, typer.Option(min=1)] = 100_000,
@@ -65,6 +69,8 @@ def critic(
     low, high = _pair("rate", rate)
     recipe = CriticRecipe(
         sigma=None if degraded else _pair("sigma", sigma),
+        emphasis=emphasis,
+        blurred=blurred,
         iterations=iterations,
         batch=batch,
         rate=(low, high),

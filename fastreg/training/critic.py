@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from fastreg.optimization import channel_ranges
@@ -22,6 +23,8 @@ from fastreg.regularizers.patch_critic import PatchCritic
 from fastreg.training.patches import PatchSource
 
 INITIALIZATIONS = ("uniform", "he")
+#: Largest standard deviation, in pixels, of the blur of `blurred_noise`.
+WIDEST_BLUR = 1.5
 
 
 @dataclasses.dataclass(frozen=True)
@@ -33,6 +36,11 @@ class CriticRecipe:
     sigma
         Lowest and highest standard deviation of the noise, in units of the image range [0, 1]. One is drawn for each patch.
         ``None`` if degraded patches come from degraded photographs instead.
+    emphasis
+        Of high levels of noise: with u uniform in [0, 1], sigma is ``low + (high - low) * u ** (1 / emphasis)``.
+    blurred
+        Share of the degraded patches whose noise went through a Gaussian blur, as what is left in the middle of a solve has:
+        white noise teaches a critic to look at the highest frequencies alone.
     iterations
         Steps of Adam.
     batch
@@ -53,6 +61,8 @@ class CriticRecipe:
     """
 
     sigma: tuple[float, float] | None = (0.05, 0.3)
+    emphasis: float = 1.0
+    blurred: float = 0.0
     iterations: int = 100_000
     batch: int = 32
     rate: tuple[float, float] = (1e-3, 1e-4)
@@ -69,6 +79,10 @@ class CriticRecipe:
             raise ValueError(f"iterations and batch must be positive, got {self.iterations} and {self.batch}")
         if min(self.rate) <= 0 or self.penalty < 0:
             raise ValueError(f"rates must be positive and the penalty not negative, got {self.rate}, {self.penalty}")
+        if not (self.emphasis > 0 and 0 <= self.blurred <= 1):
+            raise ValueError(
+                f"emphasis must be positive and blurred a share in [0, 1], got {self.emphasis} and {self.blurred}"
+            )
         if not 0 <= self.average < 1:
             raise ValueError(f"the decay of the running mean must lie in [0, 1), got {self.average}")
         if self.initialization not in INITIALIZATIONS:
@@ -104,15 +118,34 @@ class Pairing(Protocol):
     def __call__(self, count: int, generator: torch.Generator) -> tuple[Tensor, Tensor]: ...
 
 
-def noisy_pairing(clean: PatchSource, other: PatchSource, sigma: tuple[float, float]) -> Pairing:
-    """Clean patches from one set of photographs; those of another one with white Gaussian noise."""
+def noisy_pairing(clean: PatchSource, other: PatchSource, recipe: CriticRecipe) -> Pairing:
+    """Clean patches from one set of photographs; those of another one with Gaussian noise as the recipe says."""
+    assert recipe.sigma is not None
+    low, high = recipe.sigma
 
     def draw(count: int, generator: torch.Generator) -> tuple[Tensor, Tensor]:
         base = other.draw(count, generator)
-        level = sigma[0] + (sigma[1] - sigma[0]) * torch.rand(count, 1, 1, 1, generator=generator)
-        return clean.draw(count, generator), base + level * torch.randn(base.shape, generator=generator)
+        level = low + (high - low) * torch.rand(count, 1, 1, 1, generator=generator) ** (1 / recipe.emphasis)
+        noise = torch.randn(base.shape, generator=generator)
+        if recipe.blurred:
+            chosen = torch.rand(count, 1, 1, 1, generator=generator) < recipe.blurred
+            noise = torch.where(chosen, blurred_noise(count, base.shape[1], base.shape[-1], generator), noise)
+        return clean.draw(count, generator), base + level * noise
 
     return draw
+
+
+def blurred_noise(count: int, channels: int, size: int, generator: torch.Generator) -> Tensor:
+    """White noise of variance one after a Gaussian blur, of another width for each patch, ``[count, channels, size, size]``.
+
+    The standard deviation of the blur is uniform up to `WIDEST_BLUR`; the noise loses variance accordingly.
+    """
+    widths = (WIDEST_BLUR * torch.rand(count, 1, generator=generator)).clamp_min(0.05)
+    taps = torch.exp(-torch.arange(-3.0, 4.0).square() / (2 * widths.square()))
+    taps = taps / taps.sum(1, keepdim=True)
+    kernels = (taps[:, :, None] * taps[:, None, :])[:, None].repeat_interleave(channels, 0)
+    noise = torch.randn(1, count * channels, size + 6, size + 6, generator=generator)
+    return F.conv2d(noise, kernels, groups=count * channels).reshape(count, channels, size, size)
 
 
 def unpaired(clean: PatchSource, degraded: PatchSource) -> Pairing:

@@ -125,8 +125,7 @@ class CriticSession:
             order = torch.randperm(len(files), generator=torch.Generator().manual_seed(job.recipe.seed)).tolist()
             halves = [[files[i] for i in part] for part in (order[: len(files) // 2], order[len(files) // 2 :])]
             sources = [patches.PatchSource(patches.decode(half), size) for half in halves]
-            assert job.recipe.sigma is not None
-            pairing: Pairing = noisy_pairing(sources[0], sources[1], job.recipe.sigma)
+            pairing: Pairing = noisy_pairing(sources[0], sources[1], job.recipe)
         else:
             assert job.clean is not None
             assert job.degraded is not None

@@ -13,7 +13,7 @@ import fastreg
 from fastreg import images
 from fastreg.cli import main
 from fastreg.regularizers import PatchCritic
-from fastreg.training.critic import CriticRecipe, CriticTraining, channel_census, noisy_pairing
+from fastreg.training.critic import CriticRecipe, CriticTraining, blurred_noise, channel_census, noisy_pairing
 from fastreg.training.patches import PatchSource, split
 from fastreg.training.tuning import maximise
 
@@ -29,7 +29,7 @@ def source(seed: int) -> PatchSource:
 def training(iterations: int = 20, **settings: object) -> CriticTraining:
     torch.manual_seed(0)
     recipe = CriticRecipe(sigma=(0.1, 0.3), iterations=iterations, batch=4, **settings)  # type: ignore[arg-type]
-    return CriticTraining(PatchCritic(TINY), recipe, noisy_pairing(source(1), source(2), (0.1, 0.3)))
+    return CriticTraining(PatchCritic(TINY), recipe, noisy_pairing(source(1), source(2), recipe))
 
 
 def test_critic_learns_the_distance_to_a_circle() -> None:
@@ -89,6 +89,26 @@ def test_batches_of_patches() -> None:
         PatchSource([np.zeros((14, 20, 3), np.uint8)], 15)
     with pytest.raises(ValueError, match="uint8"):
         PatchSource([np.zeros((20, 20), np.uint8)], 15)
+
+
+def test_noise_of_a_recipe() -> None:
+    """Levels lean to the top where emphasised; blurred noise has the autocorrelation of its kernel and less variance."""
+    zero = PatchSource([np.zeros((40, 40, 3), np.uint8)], 15)
+    generator = torch.Generator().manual_seed(0)
+
+    def draw(**settings: float) -> torch.Tensor:
+        return noisy_pairing(zero, zero, CriticRecipe(sigma=(0.1, 0.3), **settings))(4000, generator)[1]  # type: ignore[arg-type]
+
+    plain, high = draw().std((1, 2, 3)), draw(emphasis=4.0).std((1, 2, 3))
+    assert plain.mean() == pytest.approx(0.2, abs=0.005)
+    assert high.mean() == pytest.approx(0.1 + 0.2 * 0.8, abs=0.005)
+    noise = blurred_noise(4000, 3, 15, generator)
+    assert noise.shape == (4000, 3, 15, 15)
+    neighbours = (noise[..., 1:] * noise[..., :-1]).mean((1, 2, 3)) / noise.square().mean((1, 2, 3))
+    assert neighbours.mean() > 0.4
+    assert 0.02 < noise.square().mean((1, 2, 3)).min() < 0.06 < 0.9 < noise.square().mean((1, 2, 3)).max()
+    whole = draw(blurred=1.0).square().mean()
+    assert whole < 0.6 * draw().square().mean()
 
 
 def test_split_is_stable() -> None:

@@ -10,9 +10,9 @@ from torch import Tensor
 
 from fastreg.restorer import Restorer
 
-#: Seconds that compiling the step for a new kind of input takes, generously.
+#: Seconds that compiling the step for a new kind of input takes: an assumption on the cautious side, as is the next one.
 COMPILING = 40.0
-#: Share of an eager solve that the compiled one saves, cautiously.
+#: Share of an eager solve that the compiled one saves.
 SAVED = 0.4
 
 

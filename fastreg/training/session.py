@@ -164,7 +164,7 @@ class CriticSession:
         """Measure the running mean of the critic, and keep it if it is the best so far."""
         earlier = torch.load(self.best, weights_only=True) if self.best.exists() else None
         critic = self._shipped()
-        images = _crops(patches.decode(self.held_out)[REPORTED:] or patches.decode(self.held_out), SELECTED_SIZE)
+        images = _crops(patches.decode(self.held_out[REPORTED:] or self.held_out), SELECTED_SIZE)
         levels = [[best.sigma, best.psnr] for best in tuning.tune_critic(critic, images, [SELECTED_ON])]
         score = sum(level[1] for level in levels) / len(levels)
         trials = [*(earlier["trials"] if earlier else []), [iteration, *(level[1] for level in levels)]]

@@ -37,6 +37,9 @@ def critic(
     rate: Annotated[str, typer.Option(metavar="FIRST:LAST", help="Learning rates.")] = "1e-3:1e-4",
     penalty: Annotated[float, typer.Option(min=0, help="Weight of the gradient penalty.")] = 5.0,
     activation: Annotated[Literal["relu", "leaky_relu", "silu"], typer.Option()] = "relu",
+    channels: Annotated[
+        str, typer.Option(metavar="N,N,...", help="Channels of the critic's 3x3 layers but the last.")
+    ] = "32,32,32,32,32,32",
     initialization: Annotated[Literal["uniform", "he"], typer.Option(help="First weights.")] = "uniform",
     average: Annotated[float, typer.Option(min=0, help="Decay of the running mean of the weights.")] = 0.998,
     select: Annotated[
@@ -87,6 +90,7 @@ def critic(
         clean=clean,
         degraded=degraded,
         activation=activation,
+        channels=_channels(channels),
         select=select == "best" and degraded is None,
         device=choose_device(device),
         command=_command(),
@@ -107,6 +111,13 @@ def _pair(name: str, text: str) -> tuple[float, float]:
     if len(values) not in (1, 2):
         raise ValueError(f"{name} is a number or a range LOW:HIGH, got {text!r}")
     return values[0], values[-1]
+
+
+def _channels(text: str) -> tuple[int, ...]:
+    words = text.split(",")
+    if not all(word.strip().isdecimal() and int(word) > 0 for word in words):
+        raise ValueError(f"channels are positive whole numbers with commas between them, got {text!r}")
+    return tuple(int(word) for word in words)
 
 
 def _command() -> str:

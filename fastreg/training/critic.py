@@ -26,6 +26,9 @@ INITIALIZATIONS = ("uniform", "he")
 #: Largest standard deviation, in pixels, of the blur of `blurred_noise`.
 WIDEST_BLUR = 1.5
 
+#: Iterations from one report of the progress to the next.
+REPORT_EVERY = 100
+
 
 @dataclasses.dataclass(frozen=True)
 class CriticRecipe:
@@ -184,7 +187,7 @@ class CriticTraining:
         self.optimizer = torch.optim.Adam(self.critic.parameters(), lr=self.recipe.rate[0], fused=fused)
         self.generator = torch.Generator().manual_seed(self.recipe.seed)
 
-    def run(self, until: int | None = None, every: int = 100) -> Iterator[Progress]:
+    def run(self, until: int | None = None, every: int = REPORT_EVERY) -> Iterator[Progress]:
         """Train up to iteration `until` (the recipe's, if not given); yield a record each `every` iterations."""
         last = self.recipe.iterations if until is None else until
         total, count, started = torch.zeros(3), 0, time.monotonic()

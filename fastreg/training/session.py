@@ -15,7 +15,7 @@ from fastreg.batch import folder
 from fastreg.images import replacing
 from fastreg.operators import Identity
 from fastreg.optimization import calibration_images
-from fastreg.regularizers import ALR, PatchCritic
+from fastreg.regularizers import PatchCritic, alr_layers
 from fastreg.training import patches, tuning
 from fastreg.training.critic import (
     CriticRecipe,
@@ -36,9 +36,12 @@ REPORTED = 11
 #: Held-out photographs that weights are tuned on, and the side of their central crops in pixels.
 TUNED_ON, TUNED_SIZE = 4, 96
 #: The critic is compared with its earlier selves on the same photographs, cropped further, at these levels of noise.
-SELECTED_ON, SELECTED_SIZE = tuning.TuningPlan("denoise", (0.1, 0.2, 0.4), (lambda height, width: Identity(),)), 48
-#: Iteration of the first comparison; each of the others comes after twice as many.
-FIRST_SELECTION = 500
+SELECTED_ON, SELECTED_SIZE = (
+    tuning.TuningPlan("denoise", (0.05, 0.1, 0.2, 0.4), (lambda height, width: Identity(),)),
+    48,
+)
+#: Iterations of the first comparisons, the best critics being young; each that follows comes after twice as many.
+FIRST_SELECTIONS = (300, 400, 500, 600, 700, 800, 1000, 1400, 2000, 3000, 4000)
 PLOTTED = (0.0, 0.05, 0.1, 0.2, 0.3, 0.4)
 
 
@@ -59,6 +62,8 @@ class CriticJob:
         In its place: clean images, and degraded ones that need not match them.
     activation
         Of the critic, whose layers are those of the paper.
+    channels
+        Of the critic's layers but the last, see `fastreg.regularizers.alr_layers`.
     select
         Keep the critic of the iteration that denoises held-out photographs best, not the last one. A critic that tells noisy
         patches apart ever better does not become an ever better regularizer.
@@ -74,6 +79,7 @@ class CriticJob:
     clean: Path | None = None
     degraded: Path | None = None
     activation: str = "relu"
+    channels: tuple[int, ...] = (32,) * 6
     select: bool = False
     device: torch.device = dataclasses.field(default_factory=lambda: torch.device("cpu"))
     command: str = ""
@@ -115,7 +121,7 @@ class CriticSession:
         self.best = job.beside(".best.pt")
         if resume and not self.checkpoint.exists():
             raise ValueError(f"there is no checkpoint {self.checkpoint} to resume")
-        critic = PatchCritic(ALR, job.activation)
+        critic = PatchCritic(alr_layers(job.channels), job.activation)
         initialize(critic, job.recipe.initialization, job.recipe.seed)
         size = critic.receptive_field
         if job.data is not None:
@@ -167,7 +173,8 @@ class CriticSession:
         images = _crops(patches.decode(self.held_out[REPORTED:] or self.held_out), SELECTED_SIZE)
         levels = [[best.sigma, best.psnr] for best in tuning.tune_critic(critic, images, [SELECTED_ON])]
         score = sum(level[1] for level in levels) / len(levels)
-        trials = [*(earlier["trials"] if earlier else []), [iteration, *(level[1] for level in levels)]]
+        before = [trial for trial in earlier["trials"] if trial[0] != iteration] if earlier else []
+        trials = [*before, [iteration, *(level[1] for level in levels)]]
         if earlier is None or score > earlier["score"]:
             earlier = {"critic": critic.state_dict(), "iteration": iteration, "score": score}
         with replacing(self.best) as temporary:
@@ -236,11 +243,11 @@ def _files(path: Path) -> list[Path]:
 
 def _milestones(last: int) -> set[int]:
     """Iterations at which the critic is compared with its earlier selves."""
-    chosen, k = {last}, 0
-    while (iteration := FIRST_SELECTION * 2**k) < last:
-        chosen.add(iteration)
-        k += 1
-    return chosen
+    chosen, iteration = [last, *FIRST_SELECTIONS], 2 * FIRST_SELECTIONS[-1]
+    while iteration < last:
+        chosen.append(iteration)
+        iteration *= 2
+    return {iteration for iteration in chosen if iteration <= last}
 
 
 def _crops(photographs: Sequence[Any], size: int = TUNED_SIZE) -> Tensor:

@@ -13,7 +13,15 @@ import fastreg
 from fastreg import images
 from fastreg.cli import main
 from fastreg.regularizers import PatchCritic
-from fastreg.training.critic import CriticRecipe, CriticTraining, blurred_noise, channel_census, noisy_pairing
+from fastreg.training import session
+from fastreg.training.critic import (
+    REPORT_EVERY,
+    CriticRecipe,
+    CriticTraining,
+    blurred_noise,
+    channel_census,
+    noisy_pairing,
+)
 from fastreg.training.patches import PatchSource, split
 from fastreg.training.tuning import maximise
 
@@ -183,6 +191,19 @@ def test_command_trains_resumes_and_refuses(tmp_path: Path, capsys: pytest.Captu
     assert run("train", "critic", "-o", tmp_path / "a.txt", "--data", photographs) == 2
     assert ".safetensors" in capsys.readouterr().err
     unpaired = tmp_path / "unpaired.safetensors"
-    both = ["--clean", photographs, "--degraded", photographs, "--iterations", 2, "--batch", 2]
+    both = ["--clean", photographs, "--degraded", photographs, "--iterations", 2, "--batch", 2, "--channels", "4,6"]
     assert run("train", "critic", "-o", unpaired, *both) == 0
-    assert fastreg.load(unpaired).card.recipe["sigma"] is None
+    small = fastreg.load(unpaired)
+    assert small.card.recipe["sigma"] is None
+    assert [list(layer) for layer in small.layers] == [[3, 4, 3, 1], [4, 6, 3, 1], [6, 1, 3, 1]]
+    for wrong in ("4,x", "0", ""):
+        assert run("train", "critic", "-o", tmp_path / "a.safetensors", *both[:-1], wrong) == 2
+        assert "channels" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("last", [3, 700, 30_000])
+def test_critics_are_compared_when_progress_is_reported(last: int) -> None:
+    chosen = session._milestones(last)
+    assert max(chosen) == last
+    assert all(iteration % REPORT_EVERY == 0 for iteration in chosen - {last})
+    assert chosen >= {iteration for iteration in session.FIRST_SELECTIONS if iteration < last}

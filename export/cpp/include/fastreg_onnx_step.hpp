@@ -46,22 +46,9 @@ class OnnxStepRestorer {
     metadata_.device = detail::choose_device(metadata_, options.device);
     std::vector<std::string> rest = {"row"};
     for (const Port& port : metadata_.state) rest.push_back(port.name);
-    for (const auto& [name, session] :
-         {std::pair{"start.onnx", &start_}, std::pair{"step.onnx", &step_}, std::pair{"result.onnx", &result_}}) {
-      const std::string file = (path / name).string(), bytes = detail::read_file(file);
-      const auto found = std::find_if(metadata_.checksums.begin(), metadata_.checksums.end(),
-                                      [&](const auto& entry) { return entry.first == name; });
-      if (found == metadata_.checksums.end() || detail::sha256(bytes) != found->second)
-        detail::fail(Code::invalid_file, file, " is damaged or from another artefact: its checksum is not the one in ",
-                     "fastreg.json");
-      const bool on_cpu = metadata_.device == "cpu";
-      const std::string words = on_cpu ? file + " cannot be loaded by ONNX Runtime: "
-                                       : "ONNX Runtime cannot run " + file + " on " + metadata_.device + ": ";
-      detail::guarded_onnx(on_cpu ? Code::invalid_file : Code::unsupported, words, [&, target = session] {
-        *target = detail::open_session(environment_, bytes, metadata_.device, metadata_.precision, options.threads);
-      });
-      detail::check_graph(file, *session, metadata_, rest);
-    }
+    open(path / "start.onnx", start_, rest, options);
+    open(path / "step.onnx", step_, rest, options);
+    open(path / "result.onnx", result_, rest, options);
   }
 
   /// What the artefact says of itself; `device` is where it runs.
@@ -112,6 +99,24 @@ class OnnxStepRestorer {
 
  private:
   using State = std::vector<std::pair<std::string, Ort::Value>>;
+
+  /// Load one of the graphs, once it is known to be whole; `rest` is what it may read besides the inputs.
+  void open(const std::filesystem::path& path, Ort::Session& session, const std::vector<std::string>& rest,
+            const OnnxOptions& options) {
+    const std::string file = path.string(), name = path.filename().string(), bytes = detail::read_file(path);
+    const auto found = std::find_if(metadata_.checksums.begin(), metadata_.checksums.end(),
+                                    [&](const auto& entry) { return entry.first == name; });
+    if (found == metadata_.checksums.end() || detail::sha256(bytes) != found->second)
+      detail::fail(Code::invalid_file, file,
+                   " is damaged or from another artefact: its checksum is not the one in fastreg.json");
+    const bool on_cpu = metadata_.device == "cpu";
+    const std::string words = on_cpu ? file + " cannot be loaded by ONNX Runtime: "
+                                     : "ONNX Runtime cannot run " + file + " on " + metadata_.device + ": ";
+    detail::guarded_onnx(on_cpu ? Code::invalid_file : Code::unsupported, words, [&] {
+      session = detail::open_session(environment_, bytes, metadata_.device, metadata_.precision, options.threads);
+    });
+    detail::check_graph(file, session, metadata_, rest);
+  }
 
   Ort::MemoryInfo memory() const {
     return metadata_.device == "cuda" ? Ort::MemoryInfo("Cuda", OrtDeviceAllocator, 0, OrtMemTypeDefault)

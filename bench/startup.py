@@ -25,7 +25,7 @@ from typing import Any
 SIZE, LIMIT = (321, 481), 2.0
 
 
-def child(path: str, started: float, calls: int) -> dict[str, Any]:
+def child(path: str, started: float, calls: int, size: tuple[int, int]) -> dict[str, Any]:
     """Times of one process, in seconds; `started` is when it was asked for, on the monotonic clock of the machine."""
     times = {"interpreter_s": time.monotonic() - started}
     clock = time.perf_counter()
@@ -45,9 +45,9 @@ def child(path: str, started: float, calls: int) -> dict[str, Any]:
     lap("load_s")
     about = artefact.metadata
     names = [spec["name"] for spec in about["inputs"]]
-    y = torch.rand(1, about["inputs"][0]["shape"][1], *SIZE, generator=torch.Generator().manual_seed(0))
+    y = torch.rand(1, about["inputs"][0]["shape"][1], *size, generator=torch.Generator().manual_seed(0))
     y = y.to(about["device"])
-    given = {"psf": torch.ones(3, 3)} if "psf" in names else {"mask": torch.ones(SIZE)} if "mask" in names else {}
+    given = {"psf": torch.ones(3, 3)} if "psf" in names else {"mask": torch.ones(size)} if "mask" in names else {}
     weight = None if about["weight_rule"] else 0.2
 
     def call() -> None:
@@ -80,11 +80,12 @@ def child(path: str, started: float, calls: int) -> dict[str, Any]:
     }
 
 
-def measure(path: Path, processes: int, calls: int) -> dict[str, Any]:
+def measure(path: Path, processes: int, calls: int, size: tuple[int, int]) -> dict[str, Any]:
     """One row: medians over processes with their ranges."""
     runs = []
     for k in range(processes + 1):
         command = [sys.executable, "-m", "bench.startup", str(path), "--calls", str(calls)]
+        command += ["--size", *(str(n) for n in size)]
         result = subprocess.run([*command, "--started", repr(time.monotonic())], capture_output=True, text=True)
         if result.returncode != 0:
             raise SystemExit(f"{path} cannot be measured: {result.stderr.strip().splitlines()[-1]}")
@@ -103,11 +104,11 @@ def measure(path: Path, processes: int, calls: int) -> dict[str, Any]:
     }
 
 
-def measure_cpp(program: Path, path: Path, processes: int, calls: int) -> dict[str, Any]:
+def measure_cpp(program: Path, path: Path, processes: int, calls: int, size: tuple[int, int]) -> dict[str, Any]:
     """The same of the program ``latency`` of export/cpp."""
     runs = []
     for k in range(processes + 1):
-        sizes = ("--height", str(SIZE[0]), "--width", str(SIZE[1]), "--warmup", "1", "--samples", str(calls))
+        sizes = ("--height", str(size[0]), "--width", str(size[1]), "--warmup", "1", "--samples", str(calls))
         started = time.monotonic()
         result = subprocess.run([str(program), str(path), *sizes], capture_output=True, text=True)
         if result.returncode != 0:
@@ -144,6 +145,7 @@ def main() -> None:
     parser.add_argument("artefacts", nargs="+", type=Path, metavar="ARTEFACT")
     parser.add_argument("--processes", type=int, default=5, help="processes to measure for each")
     parser.add_argument("--calls", type=int, default=3, help="calls after the first one in each process")
+    parser.add_argument("--size", type=int, nargs=2, default=SIZE, metavar=("HEIGHT", "WIDTH"))
     parser.add_argument("--latency", type=Path, metavar="PROGRAM", help="also measure this C++ program")
     parser.add_argument("-o", "--output", type=Path, metavar="FILE", help="JSON file to write")
     parser.add_argument("--started", type=float, help=argparse.SUPPRESS)
@@ -151,16 +153,16 @@ def main() -> None:
     if min(given.processes, given.calls) < 1:
         parser.error("--processes and --calls must be positive")
     if given.started is not None:
-        print(json.dumps(child(str(given.artefacts[0]), given.started, given.calls)))
+        print(json.dumps(child(str(given.artefacts[0]), given.started, given.calls, tuple(given.size))))
         return
     rows = []
     for path in given.artefacts:
         if not path.exists():
             parser.error(f"there is no artefact {path}")
-        rows.append(measure(path, given.processes, given.calls))
+        rows.append(measure(path, given.processes, given.calls, tuple(given.size)))
         if given.latency is not None and path.suffix == ".pt2":
-            rows.append(measure_cpp(given.latency, path, given.processes, given.calls))
-    document = {"size": list(SIZE), "limit_s": LIMIT, "machine": platform.machine(), "rows": rows}
+            rows.append(measure_cpp(given.latency, path, given.processes, given.calls, tuple(given.size)))
+    document = {"size": list(given.size), "limit_s": LIMIT, "machine": platform.machine(), "rows": rows}
     text = json.dumps(document, indent=1) + "\n"
     if given.output is None:
         print(text, end="")

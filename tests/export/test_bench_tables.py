@@ -37,7 +37,19 @@ def test_the_table_of_the_formats():
 
 def test_startup_in_fresh_processes(made, tmp_path):
     path = made("deblur", "aoti").path
-    command = [sys.executable, "-m", "bench.startup", str(path), "--processes", "1", "--calls", "1"]
+    command = [
+        sys.executable,
+        "-m",
+        "bench.startup",
+        str(path),
+        "--processes",
+        "1",
+        "--calls",
+        "1",
+        "--size",
+        "48",
+        "64",
+    ]
     result = subprocess.run([*command, "-o", str(tmp_path / "s.json")], cwd=ROOT, capture_output=True, text=True)
     document = json.loads((tmp_path / "s.json").read_text())
     (row,) = document["rows"]

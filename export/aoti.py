@@ -61,15 +61,16 @@ def open(path: Path, device: str | None) -> tuple[Metadata, Run]:
         raise ValueError(f"{path} was compiled for {built_for}, it cannot run on {device}")
     _check_machine(path, strings, built_for)
     try:
-        package = torch._inductor.aoti_load_package(str(path))
+        # what C++ uses, too; torch._inductor.aoti_load_package would import the whole compiler, which takes seconds
+        package = torch._C._aoti.AOTIModelPackageLoader(str(path), "model", False, 1, -1)
     except Exception as error:
         raise ValueError(f"torch {torch.__version__} cannot load {path}: {str(error).splitlines()[0]}") from error
     with_tf32 = description["precision"] == "tf32"
 
     def run(values: Any) -> Tensor:
         with tensor_float(with_tf32):
-            result: Tensor = package(*values)
-        return result
+            results: list[Tensor] = package.boxed_run(list(values))
+        return results[0]
 
     return description, run
 
@@ -78,17 +79,22 @@ def _strings(path: Path) -> dict[str, str]:
     """The strings that get_metadata() of the C++ loader gives, read without running anything of the package."""
     try:
         with zipfile.ZipFile(path) as file:
+            if any(member.compress_type != zipfile.ZIP_STORED for member in file.infolist()):
+                raise ValueError(f"{path} has compressed entries: it is not a package of AOTInductor")
             broken = file.testzip()
             if broken is not None:
                 raise ValueError(f"{path} is damaged: the checksum of {broken} is wrong")
             names = [name for name in file.namelist() if name.endswith(_MEMBER)]
-            found = [json.loads(file.read(name)) for name in names]
-    except (zipfile.BadZipFile, OSError, EOFError) as error:
+            texts = [file.read(name) for name in names]
+    except (zipfile.BadZipFile, OSError, EOFError, RuntimeError) as error:  # the last where entries are encrypted
         raise ValueError(f"{path} is not a whole .pt2 package: {error}") from error
-    for strings in found:
-        if metadata.KEY in strings:
-            result: dict[str, str] = strings
-            return result
+    for text in texts:
+        try:
+            strings = json.loads(text)
+        except (ValueError, RecursionError) as error:
+            raise ValueError(f"{path} has metadata that are not JSON: {error}") from error
+        if isinstance(strings, dict) and isinstance(strings.get(metadata.KEY), str):
+            return {key: value for key, value in strings.items() if isinstance(value, str)}
     raise ValueError(f"{path} carries no fastreg metadata: it was not made by fastreg export")
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,12 @@ from torch import Tensor
 from fastreg.export import formats, metadata
 from fastreg.export.formats import Metadata, Run
 from fastreg.operators.base import as_numbers
+
+#: These hold the same kind of file.
+_WHOLE_ONNX = ("onnx", "onnx-unrolled", "triton-server")
+
+#: No noise level or weight comes near it; as an integer it still fits a float.
+_LARGE = 10**38
 
 
 class Artefact:
@@ -98,6 +105,8 @@ class Artefact:
             raise TypeError(f"y must be a tensor, got {type(y).__name__}")
         if y.dtype != torch.float32:
             raise TypeError(f"y must be float32, got {y.dtype}")
+        if y.layout != torch.strided:
+            raise TypeError(f"y must be a dense tensor, got {y.layout}")
         spec = self.metadata["inputs"][0]
         if y.ndim != 4:
             raise ValueError(f"y must be [B, {spec['shape'][1]}, H, W], got {list(y.shape)}")
@@ -117,7 +126,11 @@ class Artefact:
     def _per_entry(self, name: str, value: float | Tensor, y: Tensor) -> Tensor:
         if isinstance(value, bool) or not isinstance(value, (int, float, Tensor)):
             raise TypeError(f"{name} must be a number or a tensor, got {type(value).__name__}")
+        if isinstance(value, Tensor) and (value.is_complex() or value.dtype == torch.bool):
+            raise TypeError(f"{name} must hold real numbers, got a tensor of {value.dtype}")
         batch = y.shape[0]
+        if isinstance(value, int):
+            value = float(value) if abs(value) < _LARGE else math.inf
         result = torch.as_tensor(value, dtype=torch.float32, device=y.device)
         if result.ndim > 1 or (result.ndim == 1 and result.shape[0] not in (1, batch)):
             raise ValueError(
@@ -133,6 +146,8 @@ class Artefact:
         if self._rule is None:
             raise ValueError("this artefact has no weight rule: give the weight as weight=")
         result: Tensor = self._rule(sigma)
+        if not bool(((result > 0) & torch.isfinite(result)).all()):
+            raise ValueError(f"the weight rule has no weight for sigma {sigma.tolist()}: give the weight as weight=")
         return result.contiguous()
 
     def _psf(self, psf: Any, y: Tensor) -> Tensor:
@@ -183,7 +198,10 @@ def load(path: str | os.PathLike[str], device: str | None = None) -> Artefact:
         raise ValueError(f"there is no file or folder {path}")
     if device not in (None, "cpu", "cuda"):
         raise ValueError(f"device must be cpu or cuda, got {device!r}")
-    description, run = formats.find(_format_of(path)).backend.open(path, device)
+    kind = _format_of(path)
+    description, run = formats.find(kind).backend.open(path, device)
+    if description["format"] not in (_WHOLE_ONNX if kind in _WHOLE_ONNX else (kind,)):
+        raise ValueError(f"{path} looks like {kind}, and its metadata say {description['format']}")
     return Artefact(path, description, run)
 
 
@@ -195,8 +213,13 @@ def _format_of(path: Path) -> str:
         if len(list(path.glob("*/config.pbtxt"))) == 1:
             return "triton-server"
         raise ValueError(f"{path} is a folder without fastreg.json or */config.pbtxt: it is not an artefact of fastreg")
-    with open(path, "rb") as file:
-        head = file.read(4)
+    if not path.is_file():
+        raise ValueError(f"{path} is neither a file nor a folder")
+    try:
+        with open(path, "rb") as file:
+            head = file.read(4)
+    except OSError as error:
+        raise ValueError(f"{path} cannot be read: {error}") from error
     if not head:
         raise ValueError(f"{path} is empty")
     if head == b"PK\x03\x04":

@@ -11,7 +11,9 @@ import torch
 
 from fastreg import zoo
 from fastreg._version import __version__
+from fastreg.export import description_checks
 from fastreg.export.formats import ExportError, Metadata, Options
+from fastreg.fidelities import PatchWeightedL2
 from fastreg.operators import Blur, LinearOperator, Mask
 from fastreg.restorer import Restorer
 from fastreg.solvers import Adam
@@ -19,7 +21,7 @@ from fastreg.zoo import WeightRule
 
 SCHEMA = 1
 KEY = "fastreg"
-_REQUIRED = ("format", "device", "precision", "inputs", "output", "schedule", "parity")
+_REQUIRED = ("format", "device", "task", "precision", "inputs", "output", "schedule", "parity")
 
 
 def build(restorer: Restorer, format_name: str, options: Options) -> Metadata:
@@ -44,6 +46,7 @@ def build(restorer: Restorer, format_name: str, options: Options) -> Metadata:
         "boundary": getattr(operator, "boundary", None),
         "psf": operator.psf.tolist() if isinstance(operator, Blur) and options.psf_side is None else None,
         "fidelity": type(restorer.fidelity).__name__,
+        "patch": restorer.fidelity.patch if isinstance(restorer.fidelity, PatchWeightedL2) else None,
         "prior": card.name if card is not None else None,
         "weights_sha256": zoo.fingerprint(restorer.prior),
         "precision": options.precision,
@@ -69,7 +72,7 @@ def parse(text: str | bytes | None, path: Path) -> Metadata:
         raise ValueError(f"{path} carries no fastreg metadata: it was not made by fastreg export")
     try:
         result = json.loads(text)
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise ValueError(f"the fastreg metadata of {path} is not JSON: {error}") from error
     if not isinstance(result, dict) or result.get("schema") != SCHEMA:
         found = result.get("schema") if isinstance(result, dict) else type(result).__name__
@@ -77,6 +80,10 @@ def parse(text: str | bytes | None, path: Path) -> Metadata:
     missing = [key for key in _REQUIRED if key not in result]
     if missing:
         raise ValueError(f"the fastreg metadata of {path} lacks {', '.join(missing)}")
+    try:
+        description_checks.check(result)
+    except ValueError as error:
+        raise ValueError(f"the fastreg metadata of {path} cannot be right: {error}") from error
     return result
 
 

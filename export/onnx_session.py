@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import io
 import logging
 import warnings
@@ -18,6 +19,8 @@ from torch.export import ExportedProgram
 from fastreg.export import metadata
 from fastreg.export.formats import ExportError, Metadata
 
+_MARK = b'"file_sha256": "'
+_NO_DIGEST = b"0" * 64
 _PROVIDERS = {"cpu": "CPUExecutionProvider", "cuda": "CUDAExecutionProvider"}
 
 
@@ -57,12 +60,31 @@ def save(program: ExportedProgram, inputs: Sequence[str], outputs: Sequence[str]
 
 
 def stamp(path: Path, description: Metadata) -> None:
-    """Put metadata into an ONNX file."""
+    """Put metadata into an ONNX file, with a checksum of its bytes: the format has none, and would take a damaged weight."""
     import onnx
 
     model = onnx.load(str(path))
-    onnx.helper.set_model_props(model, {metadata.KEY: metadata.dump(description)})
-    onnx.save(model, str(path))
+    text = metadata.dump({**description, "file_sha256": _NO_DIGEST.decode()})
+    onnx.helper.set_model_props(model, {metadata.KEY: text})
+    data = model.SerializeToString()
+    digest = hashlib.sha256(data).hexdigest().encode()
+    path.write_bytes(data.replace(_MARK + _NO_DIGEST, _MARK + digest, 1))
+
+
+def check_file(path: Path) -> None:
+    """Raise `ValueError` where the bytes of a stamped file do not have the checksum in it; its digits count as zeros."""
+    try:
+        data = path.read_bytes()
+    except OSError as error:
+        raise ValueError(f"{path} cannot be read: {error}") from error
+    before, mark, after = data.partition(_MARK)
+    if not mark or len(after) < len(_NO_DIGEST):
+        raise ValueError(
+            f"{path} carries no fastreg metadata: it is not a whole file, or was not made by fastreg export"
+        )
+    zeroed = before + mark + _NO_DIGEST + after[len(_NO_DIGEST) :]
+    if hashlib.sha256(zeroed).hexdigest().encode() != after[: len(_NO_DIGEST)]:
+        raise ValueError(f"{path} is damaged: the checksum of its bytes is wrong")
 
 
 def description_of(session: Any, path: Path) -> Metadata:
@@ -91,7 +113,10 @@ def session(path: Path, device: str, precision: str = "ieee") -> Any:
     settings.log_severity_level = 3
     arguments = {"use_tf32": "1" if precision == "tf32" else "0"} if device == "cuda" else {}
     try:
-        result = onnxruntime.InferenceSession(str(path), settings, providers=[(provider, arguments)])
+        # without the fall-back, by which a session that fails starts again on the CPU
+        result = onnxruntime.InferenceSession(
+            str(path), settings, providers=[(provider, arguments)], enable_fallback=False
+        )
     except Exception as error:
         raise ValueError(f"{path} is not a whole ONNX file that can run here: {str(error).splitlines()[0]}") from error
     if result.get_providers()[0] != provider:
@@ -101,6 +126,7 @@ def session(path: Path, device: str, precision: str = "ieee") -> Any:
 
 def open_file(path: Path, device: str | None) -> tuple[Metadata, Any]:
     """Metadata and session of one ONNX file."""
+    check_file(path)
     probe = session(path, "cpu")
     description = description_of(probe, path)
     chosen = device or description["device"]

@@ -49,15 +49,23 @@ def open(path: Path, device: str | None) -> tuple[Metadata, Run]:
     """Load the folder."""
     try:
         description = metadata.parse((path / _FILE).read_text(), path)
-        for name, digest in description.get("files", {}).items():
-            if _sha256(path / name) != digest:
+        files = description.get("files")
+        for name in (f"{graph}.onnx" for graph in _GRAPHS):
+            if not isinstance(files, dict) or _sha256(path / name) != files.get(name):
                 raise ValueError(f"{path / name} is damaged or from another artefact: its hash is not the one recorded")
+        if not description.get("state"):
+            raise ValueError(f"the fastreg metadata of {path} lack the state of the solver")
     except (OSError, UnicodeDecodeError) as error:
         raise ValueError(f"{path} is not a whole onnx-step artefact: {error}") from error
     chosen = device or description["device"]
     if chosen == "cpu" and description["precision"] == "fp16":
         raise ValueError(f"{path} has fp16 convolutions, which onnxruntime runs on cuda only")
     sessions = {name: onnx_session.session(path / f"{name}.onnx", chosen, description["precision"]) for name in _GRAPHS}
+    known = {"row", *(spec["name"] for spec in (*description["inputs"], *description["state"]))}
+    for name, session in sessions.items():
+        unknown = {value.name for value in session.get_inputs()} - known
+        if unknown:
+            raise ValueError(f"{path / name}.onnx reads {', '.join(unknown)}, of which its metadata say nothing")
     description = {**description, "device": chosen}
     return description, Driver(description, sessions)
 

@@ -24,6 +24,9 @@ def open_whole(path: Path, device: str | None) -> tuple[Metadata, Run]:
     """Load one ONNX file."""
     description, session = onnx_session.open_file(path, device)
     names = [spec["name"] for spec in description["inputs"]]
+    unknown = {value.name for value in session.get_inputs()} - set(names)
+    if unknown:
+        raise ValueError(f"{path} reads {', '.join(unknown)}, of which its metadata say nothing")
     output = description["output"]
 
     def run(values: Sequence[Tensor]) -> Tensor:

@@ -48,14 +48,20 @@ def verify(
 def rebuild(artefact: Artefact, prior: str | os.PathLike[str] | None = None) -> Restorer:
     """The restorer that an artefact was made of, in eager float32."""
     about = artefact.metadata
-    name = prior if prior is not None else about["prior"]
+    name = prior if prior is not None else about.get("prior")
     if name is None:
         raise ValueError(f"{artefact.path} does not name its model: give its file")
     model = zoo.load(name)
-    if zoo.fingerprint(model) != about["weights_sha256"]:
+    if zoo.fingerprint(model) != about.get("weights_sha256"):
         raise ValueError(f"the model {name} is not the one in {artefact.path}: its weights have another hash")
-    restorer = Restorer(_operator(about), _fidelity(about), model, _solver(about))
-    restorer.weight_rule = weight_rule(about)
+    try:
+        restorer = Restorer(_operator(about), _fidelity(about), model, _solver(about))
+        restorer.weight_rule = weight_rule(about)
+    except (KeyError, TypeError, AttributeError, RuntimeError) as error:
+        words = str(error).splitlines()[0]
+        raise ValueError(
+            f"the metadata of {artefact.path} describe no restorer: {type(error).__name__} {words}"
+        ) from error
     return restorer.to(about["device"]).eval().requires_grad_(False)
 
 
@@ -72,9 +78,11 @@ def _operator(about: Metadata) -> LinearOperator:
 
 
 def _fidelity(about: Metadata) -> fidelities.Fidelity:
-    if about["fidelity"] != "L2":
-        raise ValueError(f"this version cannot build the fidelity {about['fidelity']} again")
-    return fidelities.L2()
+    if about["fidelity"] == "L2":
+        return fidelities.L2()
+    if about["fidelity"] == "PatchWeightedL2":
+        return fidelities.PatchWeightedL2(about["patch"])
+    raise ValueError(f"this version cannot build the fidelity {about['fidelity']} again")
 
 
 def _solver(about: Metadata) -> solvers.Solver:

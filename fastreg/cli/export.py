@@ -48,6 +48,10 @@ def export(
     precision: choices.PrecisionOption = "ieee",
     max_batch: Annotated[int, typer.Option(min=2, help="Largest batch the artefact accepts.")] = 16,
     max_size: Annotated[int, typer.Option(min=2, help="Largest side of an image, in pixels.")] = 4096,
+    opset: Annotated[int | None, typer.Option(min=18, max=23, help="ONNX operator set; 20 if not given.")] = None,
+    instances: Annotated[
+        int | None, typer.Option(min=1, help="For triton-server: copies of the model that run side by side.")
+    ] = None,
     accept_drift: Annotated[
         bool, typer.Option("--accept-drift", help="Write it although it is outside the gates; the metadata says so.")
     ] = False,
@@ -74,6 +78,7 @@ def export(
         max_batch=max_batch,
         max_size=max_size,
         accept_drift=accept_drift,
+        **{name: value for name, value in (("opset", opset), ("instances", instances)) if value is not None},
     )
     if format_name == "all":
         output.mkdir(parents=True, exist_ok=True)
@@ -210,6 +215,7 @@ def _machine(device: str) -> dict[str, Any]:
 
     cuda = device != "cpu" and torch.cuda.is_available()
     return {
+        "cuda": torch.version.cuda if cuda else None,
         "device": torch.cuda.get_device_name() if cuda else platform.processor() or platform.machine(),
         "cpu": torch.cpu.get_capabilities().get("cpu_name"),
         "threads": torch.get_num_threads(),

@@ -27,6 +27,8 @@ def verify(
     from fastreg.export import verify as repeat
     from fastreg.images import replacing
 
+    if json_file is not None and not json_file.parent.is_dir():
+        raise ValueError(f"there is no folder {json_file.parent} to write {json_file.name} to")
     report = repeat(artefact, prior, device)
     if json_file is not None:
         with replacing(json_file) as temporary:

@@ -1,6 +1,6 @@
 """Small artefacts for the C++ tests: a tiny critic and three iterations, for each task.
 
-``python -m tests.cpp.artefacts FOLDER`` exports them, so that it can be done while C++ is built.
+``python -m tests.cpp.artefacts FOLDER [onnx]`` exports them, so that it can be done while C++ is built.
 """
 
 from __future__ import annotations
@@ -25,6 +25,13 @@ from fastreg.zoo import ModelCard
 #: Tasks, of which the last is a deblurring with a fixed PSF whose result is larger than the observation.
 TASKS = ("denoise", "deblur", "inpaint", "valid")
 PSF_SIDE = 5
+#: What the ONNX Runtime drivers are tested on: task, format, and name of the file or folder.
+ONNX = (
+    ("denoise", "onnx", "denoise.onnx"),
+    ("denoise", "onnx-step", "denoise-step"),
+    ("deblur", "onnx-step", "deblur-step"),
+    ("inpaint", "onnx", "inpaint.onnx"),
+)
 
 
 def make_operator(task: str, psf: Tensor | None = None, mask: Tensor | None = None) -> LinearOperator:
@@ -70,3 +77,5 @@ if __name__ == "__main__":
     torch.set_num_threads(1)
     for _task in TASKS:
         make_artefact(_task, Path(sys.argv[1]) / f"{_task}.pt2")
+    for _task, _format, _name in ONNX if "onnx" in sys.argv[2:] else ():
+        make_artefact(_task, Path(sys.argv[1]) / _name, _format)

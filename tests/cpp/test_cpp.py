@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import dataclasses
+import hashlib
+import importlib.util
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -45,11 +48,12 @@ class Built:
     folder: Path
     report: str
     sanitized: bool
+    onnx: bool
 
     def artefact(self, task: str) -> Path:
         return self.folder / "artefacts" / f"{task}.pt2"
 
-    def run(self, program: str, *arguments: object) -> subprocess.CompletedProcess[str]:
+    def run(self, program: str, *arguments: object, cwd: Path | None = None) -> subprocess.CompletedProcess[str]:
         """Run a program; its errors must not come from a sanitizer."""
         places = ("client", "installed/bin", "build/programs")
         path = next(
@@ -58,7 +62,7 @@ class Built:
         if path is None:
             pytest.skip(f"the program {program} was not built: libpng was not found (Debian: libpng-dev)")
         command = [str(path), *(str(argument) for argument in arguments)]
-        result = subprocess.run(command, capture_output=True, text=True, env=ENVIRONMENT, timeout=300)
+        result = subprocess.run(command, capture_output=True, text=True, env=ENVIRONMENT, timeout=300, cwd=cwd)
         for word in ("Sanitizer", "runtime error:"):
             assert word not in result.stderr, result.stderr
         assert result.returncode in (0, 1, 2), f"{command} ended with {result.returncode}\n{result.stderr}"
@@ -73,11 +77,55 @@ def _cmake(*arguments: object) -> str:
 
 
 def _has_sanitizers(folder: Path) -> bool:
+    """Whether the compiler has them, and they find what they are there for: a read behind an array of the heap."""
     source = folder / "probe.cpp"
-    source.write_text("int main() { return 0; }\n")
+    source.write_text("int main(int n, char**) { int* p = new int[8](); int k = p[n + 7]; delete[] p; return k; }\n")
     command = ["c++", f"-fsanitize={SANITIZERS}", str(source), "-o", str(folder / "probe")]
-    built = subprocess.run(command, capture_output=True).returncode == 0
-    return built and subprocess.run([str(folder / "probe")], env=ENVIRONMENT).returncode == 0
+    if subprocess.run(command, capture_output=True).returncode != 0:
+        return False
+    result = subprocess.run([str(folder / "probe")], env=ENVIRONMENT, capture_output=True, text=True)
+    assert "AddressSanitizer: heap-buffer-overflow" in result.stderr
+    return True
+
+
+def _onnx_runtime(folder: Path) -> list[str]:
+    """Where CMake is to look for ONNX Runtime: the headers that the environment names, with the library of the wheel."""
+    headers = os.environ.get("ONNXRUNTIME_INCLUDE_DIR")
+    package = importlib.util.find_spec("onnxruntime")
+    if not headers or package is None or package.origin is None:
+        return []
+    library = next(Path(package.origin).parent.glob("capi/libonnxruntime.so.*"))
+    folder.mkdir()
+    for name in ("libonnxruntime.so", "libonnxruntime.so.1"):
+        (folder / name).symlink_to(library)
+    return [f"-DONNXRUNTIME_INCLUDE_DIR={headers}", f"-DONNXRUNTIME_LIBRARY={folder / 'libonnxruntime.so'}"]
+
+
+def _documents(folder: Path) -> None:
+    """The C and C++ of docs/deploy.md and export/cpp/README.md as programs: each piece becomes a function."""
+    pages = [(ROOT / name).read_text() for name in ("docs/deploy.md", "export/cpp/README.md")]
+    folder.mkdir()
+    given = {
+        "cpp": (
+            "#include <ATen/ops/ones.h>\n#include <ATen/ops/rand.h>\n#include <cstdio>\n"
+            "static const at::Tensor y = at::rand({1, 3, 20, 21}), psf = at::ones({3, 3});\n"
+            "static void log(int, const char* text) { std::puts(text); }\n"
+        ),
+        "c": (
+            "#include <stdio.h>\n#include <stdlib.h>\nenum { height = 20, width = 21 };\n"
+            "static float pixels[3 * height * width];\nstatic int frames = 2;\n"
+            "static int next_frame(float* p) { p[0] = 0.5F; return frames--; }\n"
+        ),
+    }
+    for language, text in given.items():
+        pieces = [piece for page in pages for piece in re.findall(rf"```{language}\n(.*?)```", page, re.DOTALL)]
+        assert pieces
+        includes = {line for piece in pieces for line in piece.splitlines() if line.startswith("#include")}
+        bodies = ["\n".join(line for line in piece.splitlines() if line not in includes) for piece in pieces]
+        functions = [f"static int piece_{k}(void) {{\n{body}\nreturn 0;\n}}" for k, body in enumerate(bodies)]
+        calls = " || ".join(f"piece_{k}() != 0" for k in range(len(pieces)))
+        parts = [*sorted(includes), text, *functions, f"int main(void) {{ return {calls}; }}"]
+        (folder / f"documents.{language}").write_text("\n".join(parts) + "\n")
 
 
 @pytest.fixture(scope="session")
@@ -88,8 +136,11 @@ def built(tmp_path_factory: pytest.TempPathFactory) -> Built:
             pytest.skip(f"needs {tool} to build C++")
     folder = tmp_path_factory.mktemp("cpp")
     (folder / "artefacts").mkdir()
+    _documents(folder / "documents")
+    onnx_runtime = _onnx_runtime(folder / "onnxruntime")
+    formats = ["onnx"] if onnx_runtime else []
     compiling = subprocess.Popen(
-        [sys.executable, "-m", "tests.cpp.artefacts", str(folder / "artefacts")],
+        [sys.executable, "-m", "tests.cpp.artefacts", str(folder / "artefacts"), *formats],
         cwd=ROOT,
         env=ENVIRONMENT,
         stdout=subprocess.PIPE,
@@ -105,11 +156,15 @@ def built(tmp_path_factory: pytest.TempPathFactory) -> Built:
         report = _cmake(
             *("-S", ROOT / "export" / "cpp", "-B", build, *common, f"-DCMAKE_PREFIX_PATH={torch_path}"),
             *(f"-DFASTREG_SANITIZE={sanitizers}", "-DCMAKE_CXX_FLAGS=-O0 -Werror", "-DCMAKE_C_FLAGS=-Werror"),
+            *onnx_runtime,
         )
         _cmake("--build", build, "-j1")
         _cmake("--install", build, "--prefix", installed)
         paths = f"-DCMAKE_PREFIX_PATH={torch_path};{installed}"
-        _cmake("-S", ROOT / "tests/cpp/client", "-B", client, *common, paths, f"-DCLIENT_SANITIZE={sanitizers}")
+        _cmake(
+            *("-S", ROOT / "tests/cpp/client", "-B", client, *common, paths, f"-DCLIENT_SANITIZE={sanitizers}"),
+            *(f"-DCLIENT_DOCUMENTS={folder / 'documents'}", *onnx_runtime),
+        )
         _cmake("--build", client, "-j1")
         output, _ = compiling.communicate()
         assert compiling.returncode == 0, output
@@ -117,7 +172,7 @@ def built(tmp_path_factory: pytest.TempPathFactory) -> Built:
         if compiling.poll() is None:
             compiling.kill()
             compiling.wait()
-    return Built(folder, report, sanitized)
+    return Built(folder, report, sanitized, bool(onnx_runtime))
 
 
 @pytest.mark.parametrize("task", MAIN_TASKS)
@@ -333,7 +388,11 @@ def test_every_misuse_of_the_c_interface_has_a_message_of_its_own(built: Built, 
 def test_the_cpp_interface(built: Built) -> None:
     result = built.run("cpp_client", *(built.artefact(task) for task in MAIN_TASKS))
     assert result.returncode == 0, result.stdout + result.stderr
-    rows = _rows(result.stdout)
+    table = _rows(result.stdout)
+    digests = {int(size): digest for name, size, digest in table if name == "sha256"}
+    assert len(digests) == 10
+    assert digests == {size: hashlib.sha256(b"a" * size).hexdigest() for size in digests}
+    rows = [row for row in table if row[0] != "sha256"]
     assert len(rows) >= 26
     assert len({message for _, _, message in rows}) >= 22, result.stdout
 
@@ -349,24 +408,105 @@ def test_an_installed_package_names_no_folder_of_the_build(built: Built) -> None
         assert str(ROOT) not in text and str(built.folder / "build") not in text, path
 
 
-def test_onnx_runtime_gives_the_same_image(built: Built, tmp_path: Path) -> None:
+def test_what_the_documents_show(built: Built, tmp_path: Path) -> None:
+    """The C and C++ of the documents is compiled and run, in a folder with the artefacts that it names."""
+    for task in ("denoise", "deblur"):
+        shutil.copy(built.artefact(task), tmp_path / f"{task}.pt2")
+    for program in ("documents_c", "documents_cpp"):
+        result = built.run(program, cwd=tmp_path)
+        assert (result.returncode, result.stdout, result.stderr) == (0, "", "")
+
+
+def _needs_onnx_runtime(built: Built) -> Path:
     assert "restore_onnx" in built.report
-    if "building restore_onnx" not in built.report:
-        pytest.skip(
-            "restore_onnx was not built: ONNX Runtime's C++ headers were not found (Debian 13: libonnxruntime-dev)"
-        )
-    pytest.importorskip("onnxscript")
-    artefact = tmp_path / "denoise.onnx"
-    artefacts.make_artefact("denoise", artefact, "onnx")
+    if not built.onnx:
+        pytest.skip("the ONNX Runtime drivers were not built: ONNXRUNTIME_INCLUDE_DIR names no folder with its headers")
+    assert "building restore_onnx" in built.report
+    return built.folder / "artefacts"
+
+
+@pytest.mark.parametrize(
+    ("artefact", "extra"),
+    [("denoise.onnx", ()), ("denoise-step", ()), ("deblur-step", ("--psf=gaussian:4:0.8",))],
+)
+def test_onnx_runtime_gives_the_same_image(built: Built, tmp_path: Path, artefact: str, extra: tuple[str, ...]) -> None:
+    folder = _needs_onnx_runtime(built)
     images.write(PICTURES["rgb"], tmp_path / "in.png")
-    for program, model, out in (
-        ("restore_onnx", artefact, "onnx.png"),
-        ("restore", built.artefact("denoise"), "pt2.png"),
-    ):
-        result = built.run(program, model, tmp_path / "in.png", tmp_path / out, "--sigma=0.1", "--weight=0.4")
+    given = ("--sigma=0.1", "--weight=0.4", *extra)
+    compiled = built.artefact(re.split(r"\W", artefact)[0])
+    for program, model, out in (("restore_onnx", folder / artefact, "onnx.png"), ("restore", compiled, "pt2.png")):
+        result = built.run(program, model, tmp_path / "in.png", tmp_path / out, *given)
         assert (result.returncode, result.stderr) == (0, "")
     one, other = images.read(tmp_path / "onnx.png"), images.read(tmp_path / "pt2.png")
     assert np.abs(one.pixels - other.pixels).max() * 255 <= 1.01
-    for wrong, words in ((built.artefact("denoise"), "ONNX Runtime"), (tmp_path / "none.onnx", "no file")):
-        result = built.run("restore_onnx", wrong, tmp_path / "in.png", tmp_path / "out.png", "--sigma=0.1")
-        assert result.returncode == 2 and words in result.stderr
+
+
+def test_restore_onnx_says_in_one_line_what_is_wrong(built: Built, tmp_path: Path) -> None:
+    folder = _needs_onnx_runtime(built)
+    images.write(PICTURES["rgb"], tmp_path / "in.png")
+    good = folder / "denoise-step"
+    for words, arguments in (
+        ("no file", (tmp_path / "none.onnx", "--sigma=0.1")),
+        ("no metadata of fastreg", (built.artefact("denoise"), "--sigma=0.1")),
+        ("device must be", (good, "--sigma=0.1", "--device=tpu")),
+        ("threads must be", (good, "--sigma=0.1", "--threads=0")),
+        ("needs --sigma", (good,)),
+        ("needs --psf", (folder / "deblur-step", "--sigma=0.1")),
+    ):
+        result = built.run("restore_onnx", arguments[0], tmp_path / "in.png", tmp_path / "out.png", *arguments[1:])
+        assert result.returncode == 2
+        assert words in result.stderr and result.stderr.startswith("restore_onnx: ") and result.stderr.count("\n") == 1
+    assert "--device" in built.run("restore_onnx", "--help").stdout
+    assert "--device" not in built.run("restore", "--help").stdout
+
+
+def test_the_onnx_runtime_drivers(built: Built, tmp_path: Path) -> None:
+    folder = _needs_onnx_runtime(built)
+    files = _onnx_impostors(folder, tmp_path)
+    arguments = (*(folder / name for _, _, name in artefacts.ONNX), *(f"{name}={path}" for name, path in files.items()))
+    result = built.run("onnx_client", *arguments)
+    assert result.returncode == 0, result.stdout + result.stderr
+    rows = {name: (int(code), message.replace(str(tmp_path), "")) for name, code, message in _rows(result.stdout)}
+    assert len({message for _, message in rows.values()}) >= 30, result.stdout
+    invalid_file, unsupported = 7, 8
+    assert {rows[name][0] for name in files} == {invalid_file, unsupported}
+    assert {name for name in files if rows[name][0] == unsupported} == {"other format", "schema"}
+    assert all(message and len(message) < 250 for _, message in rows.values())
+    assert {rows[f"{kind}: not on cuda"][0] for kind in ("whole", "step")} == {
+        unsupported
+    }  # and no way back to the CPU
+
+
+def _onnx_impostors(folder: Path, target: Path) -> dict[str, Path]:
+    """Files and folders that are no ONNX artefacts, each in its own way."""
+    data = (folder / "denoise.onnx").read_bytes()
+    names = ("text", "empty", "truncated", "flipped", "foreign")
+    files = {name: target / f"{name}.onnx" for name in names}
+    files["text"].write_text("this is no model\n" * 100)
+    files["empty"].write_bytes(b"")
+    files["truncated"].write_bytes(data[: len(data) // 2])
+    middle = len(data) // 3
+    files["flipped"].write_bytes(data[:middle] + bytes([data[middle] ^ 4]) + data[middle + 1 :])
+    files["foreign"].write_bytes((folder / "denoise-step" / "start.onnx").read_bytes())
+
+    def step(name: str) -> Path:
+        files[name] = target / name.replace(" ", "-")
+        return Path(shutil.copytree(folder / "denoise-step", files[name]))
+
+    def edited(name: str, **entries: object) -> None:
+        path = step(name) / "fastreg.json"
+        path.write_text(json.dumps({**json.loads(path.read_text()), **entries}))
+
+    (step("no step") / "step.onnx").unlink()
+    shutil.copy(step("swapped") / "start.onnx", files["swapped"] / "step.onnx")
+    with open(step("cut") / "step.onnx", "r+b") as file:
+        file.truncate(100)
+    (step("no metadata") / "fastreg.json").unlink()
+    edited("no checksums", files={})
+    edited("other format", format="onnx")
+    edited("schema", schema=9)
+    edited("uneven schedule", schedule=[[1, 2, 3], [1]])
+    edited("no schedule", schedule=[])
+    edited("state of text", state=[{"name": "state_x", "dtype": "float32", "shape": ["B", "Q+-"]}])
+    edited("unknown state", state=[{"name": "state_q", "dtype": "float32", "shape": ["B", 3, "H", "W"]}])
+    return files

@@ -89,3 +89,6 @@ def test_verify_of_another_file(run, tmp_path):
     code, _, err = run("verify", tmp_path / "x.pt2")
     assert code == 2
     assert "neither a .pt2 package nor an .onnx file" in err
+    code, _, err = run("verify", tmp_path / "x.pt2", "--json", tmp_path / "none" / "report.json")
+    assert code == 2
+    assert "there is no folder" in err

@@ -1,20 +1,31 @@
-"""docs/deploy.md does what it says, as far as it can without a server; and the table of the bench is made of the JSON."""
+"""docs/deploy.md does what it says, as far as it can without a server; tests/cpp compiles and runs its C++."""
 
 from __future__ import annotations
 
 import re
+import shlex
 import shutil
+import sys
+import types
 from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
-from bench.export_table import table
-from fastreg.export import FORMATS
+from fastreg.export import FORMATS, Exported, load
 from fastreg.export.parity import GATES
+from fastreg.export.triton_server import configuration
+from tests.export.test_triton_server import parse
 
 PAGE = (Path(__file__).parents[2] / "docs" / "deploy.md").read_text()
 BLOCKS = re.findall(r"```python\n(.*?)```", PAGE, re.DOTALL)
+COMMANDS = [
+    shlex.split(line[2:])[1:]
+    for block in re.findall(r"```console\n(.*?)```", PAGE, re.DOTALL)
+    for line in block.splitlines()
+    if line.startswith("$ fastreg ")
+]
 
 
 def test_the_python_service(made, tmp_path, monkeypatch):
@@ -42,16 +53,89 @@ def test_the_tables_are_complete():
         assert f"{rms:.0e}".replace("e-0", "e-") in row
 
 
-def test_the_table_of_the_bench():
-    rows = [
-        {"format": "onnx", "bytes": 17000, "export_s": 2.0, "rms": 1e-6, "psnr_real_db": 1e-5, "status": "passed"},
-        {"format": "aoti", "status": "refused", "reason": "rms"},
-    ]
-    document = {
-        "task": "deblur", "prior": "alr", "psf": "input", "boundary": "reflect", "iterations": 50, "precision": "ieee",
-        "timed_size": [321, 481], "machine": {"cpu": "x", "device": "x", "threads": 2, "torch": "2"}, "rows": rows,
-    }  # fmt: skip
-    lines = table([document]).splitlines()
-    assert "| onnx | 0.02 MB | 2.00 s |  |  |  | 1.0e-06 | 0.00001 dB | passed |" in lines
-    assert any(line.startswith("| aoti |") and line.endswith("| refused |") for line in lines)
-    assert "PSF as an input, reflect" in "\n".join(lines)
+def test_the_commands(run, model, made, restorers, tmp_path, monkeypatch):
+    """Every `fastreg` command of the page runs, with artefacts that are there already in place of compiling."""
+    asked = []
+
+    def at_hand(restorer, path, name, options, cases):
+        row = FORMATS[name]
+        row.check("cpu", options)
+        assert Path(path).suffix == row.suffix
+        assert len(cases) >= 5
+        asked.append((restorer.operator.task, name, options.psf_side))
+        source = made("deblur", "aoti") if name == "aoti" else made("denoise", "onnx")
+        if row.suffix == source.path.suffix:
+            shutil.copy(source.path, path)
+        return Exported(Path(path), name, 1, 0.0, source.report)
+
+    import fastreg.export
+
+    monkeypatch.setattr(fastreg.export, "export", at_hand)
+    monkeypatch.chdir(tmp_path)
+    verbs = []
+    for words in COMMANDS:
+        verbs.append(words[0])
+        arguments = [str(model) if word == "alr" else word for word in words]
+        if words[0] == "export":
+            arguments += ["--rounds", "0", "--iterations", "2"]
+        else:
+            arguments += ["--prior", str(model)]
+        code, _, err = run(*arguments)
+        assert (code, err) == (0, ""), (words, err)
+    assert verbs.count("export") >= 4
+    assert verbs.count("verify") == 1
+    assert {("denoise", "aoti", None), ("deblur", "aoti", 25), ("denoise", "triton-server", None)} <= set(asked)
+    assert {name for task, name, _ in asked if task == "inpaint"} == set(FORMATS)
+
+
+class Server:
+    """Does with a request what Triton Inference Server does, by the configuration of the model: checks it, and runs it."""
+
+    def __init__(self, name, text, artefact):
+        self.name, self.artefact = name, artefact
+        self.fields = parse(text)
+
+    def infer(self, name, inputs):
+        assert name == self.name
+        batch = inputs[0].value.shape[0]
+        assert 1 <= batch <= self.fields["max_batch_size"]
+        assert [given.name for given in inputs] == [spec["name"] for spec in self.fields["input"]]
+        values = []
+        for given, spec in zip(inputs, self.fields["input"], strict=True):
+            assert (given.datatype, given.value.dtype) == ("FP32", np.float32)
+            assert tuple(given.shape) == given.value.shape
+            assert given.value.shape[0] == batch
+            assert all(d in (-1, n) for d, n in zip(spec["dims"], given.value.shape[1:], strict=True))
+            reshaped = spec.get("reshape", {}).get("shape", given.value.shape[1:])
+            values.append(torch.from_numpy(given.value.reshape(batch, *reshaped)))
+        x = self.artefact._run(values).numpy()
+        return types.SimpleNamespace(as_numpy=lambda output: {"x": x}[output])
+
+
+class Given:
+    def __init__(self, name, shape, datatype):
+        self.name, self.shape, self.datatype = name, shape, datatype
+
+    def set_data_from_numpy(self, value):
+        assert value.flags.c_contiguous
+        self.value = value
+
+
+def test_the_client_of_the_server(made, restorers, monkeypatch):
+    path = made("denoise", "onnx").path
+    artefact = load(path)
+    server = Server("fastreg_denoise", configuration("fastreg_denoise", artefact.metadata, 1), artefact)
+    client = types.ModuleType("tritonclient.http")
+    client.InferenceServerClient, client.InferInput = lambda address: server, Given
+    package = types.ModuleType("tritonclient")
+    package.http = client
+    monkeypatch.setitem(sys.modules, "tritonclient", package)
+    monkeypatch.setitem(sys.modules, "tritonclient.http", client)
+    (block,) = [block for block in BLOCKS if "tritonclient" in block]
+    names = {}
+    exec(compile(block, "docs/deploy.md", "exec"), names)
+    y = torch.rand(2, 3, 30, 41, generator=torch.Generator().manual_seed(0))
+    x = names["restore"](y.numpy().transpose(0, 2, 3, 1).copy().transpose(0, 3, 1, 2), 0.1, 0.2)
+    with torch.no_grad():
+        expected = restorers["denoise"](y, 0.1, 0.2)
+    assert float((torch.from_numpy(x) - expected).square().mean().sqrt()) < 5e-4

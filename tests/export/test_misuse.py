@@ -4,15 +4,19 @@ from __future__ import annotations
 
 import copy
 import dataclasses
+import json
 import math
+import os
 import shutil
+import zipfile
+from pathlib import Path
 
 import pytest
 import torch
 
 from fastreg import Restorer, zoo
 from fastreg.compilation import CompiledRestorer
-from fastreg.export import ExportError, Options, cases, export, load, metadata, verify
+from fastreg.export import ExportError, Options, cases, export, load, metadata, onnx_session, verify
 from fastreg.operators import Blur, Identity, gaussian_psf
 from fastreg.solvers import Adam
 from tests.export.conftest import SIDE
@@ -70,8 +74,6 @@ def test_damaged_files_are_refused(made, tmp_path, task, name):
 
 
 def test_foreign_files_are_refused(made, tmp_path):
-    import zipfile
-
     (tmp_path / "empty.pt2").write_bytes(b"")
     (tmp_path / "text.pt2").write_text("hello")
     with zipfile.ZipFile(tmp_path / "other.pt2", "w") as file:
@@ -241,3 +243,104 @@ def test_photographs_are_those_of_scikit_image():
     assert 0 <= float(image.min()) < float(image.max()) <= 1
     assert not torch.equal(image[0], image[1])
     assert Identity()(image) is image
+
+
+FALSE_METADATA = [
+    ({"inputs": []}, "its inputs is"),
+    ({"output": {}}, "its name of the output is 'None'"),
+    ({"schedule": []}, "its schedule"),
+    ({"schedule": [[1, 2], [1]]}, "rows of equal length"),
+    ({"schedule": [["fast"]]}, "finite numbers"),
+    ({"device": "quantum"}, "expected cpu or cuda"),
+    ({"precision": "int4"}, "expected one of ieee"),
+    ({"layout": "channels_last"}, "expected contiguous"),
+    ({"task": None}, "its task is 'None', expected a string"),
+    ({"weight_rule": {"exponent": 1, "pairs": [[0.1, -1]]}}, "ascending pairs of positive numbers"),
+    ({"weight_rule": {"pairs": [[0.1, 1]]}}, "an exponent"),
+    ({"state": [{"name": "state_x", "dtype": "float64", "shape": []}]}, "expected float32"),
+    ({"schema": 7}, "has the schema 7"),
+]
+
+
+@pytest.mark.parametrize(("entries", "message"), FALSE_METADATA, ids=[row[1][:24] for row in FALSE_METADATA])
+def test_metadata_that_no_exporter_wrote_are_refused(made, entries, message):
+    about = load(made("denoise", "onnx").path).metadata
+    good = metadata.parse(metadata.dump(about), "x.onnx")
+    assert good == about
+    with pytest.raises(ValueError, match=message):
+        metadata.parse(metadata.dump({**about, **entries}), "x.onnx")
+
+
+@pytest.mark.parametrize("port", [{"shape": ["B", 3, "H"]}, {"min": [1]}, {"max": [1, 1, 0, 1]}, {"dtype": "int8"}])
+def test_inputs_that_no_exporter_wrote_are_refused(made, port):
+    about = load(made("denoise", "onnx").path).metadata
+    first, *rest = about["inputs"]
+    with pytest.raises(ValueError, match=f"its {next(iter(port))} of the input y"):
+        metadata.parse(metadata.dump({**about, "inputs": [{**first, **port}, *rest]}), "x.onnx")
+
+
+def test_any_damaged_byte_of_an_onnx_file_is_found(made, tmp_path):
+    data = made("denoise", "onnx").path.read_bytes()
+    path = tmp_path / "x.onnx"
+    for place in range(0, len(data), len(data) // 50):
+        path.write_bytes(data[:place] + bytes([data[place] ^ 1]) + data[place + 1 :])
+        with pytest.raises(ValueError, match=r"damaged|no fastreg metadata"):
+            load(path)
+
+
+def test_what_is_neither_file_nor_folder_is_refused(tmp_path):
+    os.mkfifo(tmp_path / "x.pt2")  # opening it would wait for somebody who writes
+    with pytest.raises(ValueError, match="neither a file nor a folder"):
+        load(tmp_path / "x.pt2")
+
+
+def test_archives_with_other_contents_are_refused(tmp_path):
+    deep = json.dumps({"fastreg": "[" * 100_000})
+    table = {
+        "{": "not JSON",
+        '["fastreg"]': "no fastreg metadata",
+        '{"fastreg": 3}': "no fastreg metadata",
+        deep: "not JSON",
+    }
+    for k, (text, message) in enumerate(table.items()):
+        with zipfile.ZipFile(tmp_path / f"{k}.pt2", "w") as file:
+            file.writestr("model/x_metadata.json", text)
+        with pytest.raises(ValueError, match=message):
+            load(tmp_path / f"{k}.pt2")
+    with zipfile.ZipFile(tmp_path / "packed.pt2", "w", zipfile.ZIP_DEFLATED) as file:
+        file.writestr("a", "b" * 1000)
+    with pytest.raises(ValueError, match="compressed entries"):
+        load(tmp_path / "packed.pt2")
+
+
+@pytest.mark.parametrize(
+    ("entries", "message"), [({"solver": {}}, "describe no restorer"), ({"iterations": 9}, "describe no restorer")]
+)
+def test_verify_of_metadata_without_a_restorer(made, model, tmp_path, entries, message):
+    path = Path(shutil.copy(made("denoise", "onnx").path, tmp_path / "x.onnx"))
+    onnx_session.stamp(path, {**load(path).metadata, **entries})
+    with pytest.raises(ValueError, match=message):
+        verify(path, model)
+
+
+def test_a_provider_that_gives_way_to_another_is_found(made, monkeypatch):
+    """ONNX Runtime starts on the CPU where CUDA's libraries are missing, and only its list of providers tells."""
+    import onnxruntime
+
+    seen = {}
+
+    class Session(onnxruntime.InferenceSession):
+        def __init__(self, path, settings, providers, **given):
+            seen[providers[0][0]] = (providers, given)
+            super().__init__(path, settings, providers=["CPUExecutionProvider"])
+
+    monkeypatch.setattr(onnxruntime, "InferenceSession", Session)
+    monkeypatch.setattr(
+        onnxruntime, "get_available_providers", lambda: ["CUDAExecutionProvider", "CPUExecutionProvider"]
+    )
+    for task, name in (("denoise", "onnx"), ("deblur", "onnx-step")):
+        with pytest.raises(ValueError, match="on CPUExecutionProvider instead of CUDAExecutionProvider"):
+            load(made(task, name).path, device="cuda")
+    providers, given = seen["CUDAExecutionProvider"]
+    assert providers == [("CUDAExecutionProvider", {"use_tf32": "0"})]  # no second one to fall back to
+    assert given == {"enable_fallback": False}

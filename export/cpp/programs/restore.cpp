@@ -52,7 +52,7 @@ class CompiledBackend final : public Backend {
 }  // namespace fastreg::programs
 
 int main(int count, char** arguments) {
-  return fastreg::programs::restore_main(count, arguments, "restore", [](const std::string& path) {
-    return std::make_unique<fastreg::programs::CompiledBackend>(path);
-  });
+  return fastreg::programs::restore_main(
+      count, arguments, {.name = "restore"},
+      [](const std::string& path, const auto&) { return std::make_unique<fastreg::programs::CompiledBackend>(path); });
 }

@@ -5,9 +5,8 @@
 #include <cstdio>
 #include <stdexcept>
 
-#include "fastreg.h"
 #include "fastreg/checks.hpp"
-#include "options.hpp"
+#include "fastreg/version.h"
 #include "png_file.h"
 
 namespace fastreg::programs {
@@ -23,8 +22,7 @@ constexpr const char* usage =
     "  --sigma S      standard deviation of the noise in units of [0, 1], such as 0.1 or 25/255\n"
     "  --weight W     weight of the prior; by default what it was tuned to\n"
     "  --psf P        for deblurring: gaussian:SIZE:STD, or a grey PNG\n"
-    "  --mask FILE    for inpainting: a PNG, not zero where a pixel is known\n"
-    "  --help, --version\n";
+    "  --mask FILE    for inpainting: a PNG, not zero where a pixel is known\n";
 
 /// A PNG in memory.
 class Picture {
@@ -149,15 +147,19 @@ void prepare(const Options& options, const Metadata& metadata, Job& job) {
 
 }  // namespace
 
-int restore_main(int count, char** arguments, const std::string& program,
-                 const std::function<std::unique_ptr<Backend>(const std::string&)>& open) {
+int restore_main(int count, char** arguments, const Program& program, const Open& open) {
   int failed = 2;
+  std::vector<std::string> known = {"sigma", "weight", "psf", "mask", "help", "version"};
+  known.insert(known.end(), program.options.begin(), program.options.end());
   try {
-    const Options options = parse_options(count, arguments, {"sigma", "weight", "psf", "mask", "help", "version"});
-    if (options.values.count("help") != 0) return std::printf("usage: %s%s", program.c_str(), usage) > 0 ? 0 : 1;
-    if (options.values.count("version") != 0) return std::printf("%s\n", fastreg_version()) > 0 ? 0 : 1;
+    const Options options = parse_options(count, arguments, known);
+    if (options.values.count("help") != 0)
+      return std::printf("usage: %s%s%s  --help, --version\n", program.name.c_str(), usage, program.usage.c_str()) > 0
+                 ? 0
+                 : 1;
+    if (options.values.count("version") != 0) return std::printf("%s\n", FASTREG_VERSION) > 0 ? 0 : 1;
     if (options.names.size() != 3) throw UsageError("expected ARTEFACT INPUT.png OUTPUT.png, see --help");
-    const std::unique_ptr<Backend> backend = open(options.names[0]);
+    const std::unique_ptr<Backend> backend = open(options.names[0], options);
     const Metadata& metadata = backend->metadata();
     Job job;
     prepare(options, metadata, job);
@@ -171,9 +173,9 @@ int restore_main(int count, char** arguments, const std::string& program,
     return 0;
   } catch (const UsageError& error) {
     failed = 2;
-    std::fprintf(stderr, "%s: %s\n", program.c_str(), error.what());
+    std::fprintf(stderr, "%s: %s\n", program.name.c_str(), error.what());
   } catch (const std::exception& error) {
-    std::fprintf(stderr, "%s: %s\n", program.c_str(), error.what());
+    std::fprintf(stderr, "%s: %s\n", program.name.c_str(), error.what());
   }
   return failed;
 }

@@ -10,6 +10,7 @@
 #include <vector>
 
 #include "fastreg/metadata.hpp"
+#include "options.hpp"
 
 namespace fastreg::programs {
 
@@ -34,8 +35,17 @@ class Backend {
   virtual std::vector<float> run(const Job& job) = 0;
 };
 
-/// Run the program; `open` loads an artefact. Returns the exit code: 0, 1 where the image failed, 2 for misuse.
-int restore_main(int count, char** arguments, const std::string& program,
-                 const std::function<std::unique_ptr<Backend>(const std::string&)>& open);
+/// Loads an artefact, with what the options say.
+using Open = std::function<std::unique_ptr<Backend>(const std::string& path, const Options& options)>;
+
+/// What a program is called, and the options that it alone has.
+struct Program {
+  std::string name;
+  std::vector<std::string> options = {};
+  std::string usage = "";  ///< one line for each of these
+};
+
+/// Run a program. Returns the exit code: 0, 1 where the image failed, 2 for misuse.
+int restore_main(int count, char** arguments, const Program& program, const Open& open);
 
 }  // namespace fastreg::programs

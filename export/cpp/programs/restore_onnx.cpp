@@ -1,17 +1,22 @@
-// Restores a PNG with an .onnx artefact, through ONNX Runtime.
+// Restores a PNG with an artefact of one of the ONNX formats, through ONNX Runtime.
+#include <filesystem>
 #include <memory>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "fastreg_onnx.hpp"
+#include "fastreg_onnx_step.hpp"
 #include "restore_main.hpp"
 
 namespace fastreg::programs {
 namespace {
 
+/// `OnnxRestorer` or `OnnxStepRestorer`: they take the same call.
+template <typename Restorer>
 class OnnxBackend final : public Backend {
  public:
-  explicit OnnxBackend(const std::string& path) : restorer_(path) {}
+  OnnxBackend(const std::string& path, const OnnxOptions& options) : restorer_(path, options) {}
 
   const Metadata& metadata() const override { return restorer_.metadata(); }
 
@@ -27,14 +32,26 @@ class OnnxBackend final : public Backend {
   }
 
  private:
-  OnnxRestorer restorer_;
+  Restorer restorer_;
 };
+
+std::unique_ptr<Backend> open(const std::string& path, const Options& given) {
+  OnnxOptions options{.device = given.get("device")};
+  if (given.values.count("threads") != 0)
+    options.threads = static_cast<int>(parse_count("threads", given.get("threads")));
+  if (std::filesystem::is_directory(path)) return std::make_unique<OnnxBackend<OnnxStepRestorer>>(path, options);
+  return std::make_unique<OnnxBackend<OnnxRestorer>>(path, options);
+}
 
 }  // namespace
 }  // namespace fastreg::programs
 
 int main(int count, char** arguments) {
-  return fastreg::programs::restore_main(count, arguments, "restore_onnx", [](const std::string& path) {
-    return std::make_unique<fastreg::programs::OnnxBackend>(path);
-  });
+  const fastreg::programs::Program program{
+      .name = "restore_onnx",
+      .options = {"device", "threads"},
+      .usage =
+          "  --device D     cpu or cuda; by default what the artefact was made for\n"
+          "  --threads N    threads of an operation; by default ONNX Runtime's own choice\n"};
+  return fastreg::programs::restore_main(count, arguments, program, fastreg::programs::open);
 }

@@ -16,6 +16,7 @@
 #include <vector>
 
 #include "fastreg.hpp"
+#include "fastreg/sha256.hpp"
 
 using fastreg::Extras;
 using fastreg::Restorer;
@@ -117,6 +118,8 @@ void inpaint(const char* path) {
 
 int main(int count, char** arguments) {
   if (count != 4) return 2;
+  for (const std::size_t size : {0, 1, 55, 56, 63, 64, 65, 119, 120, 1000})
+    std::printf("sha256\t%zu\t%s\n", size, fastreg::detail::sha256(std::string(size, 'a')).c_str());
   try {
     Restorer restorer(arguments[1]);
     denoise(restorer);

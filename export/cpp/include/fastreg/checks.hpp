@@ -58,19 +58,32 @@ inline void check_shape(const Port& port, std::span<const std::int64_t> shape, S
   }
 }
 
+/// The shape that a port has once the symbols in it have sizes.
+inline std::vector<std::int64_t> resolve(const Port& port, const Sizes& sizes) {
+  std::vector<std::int64_t> shape;
+  for (const Dimension& size : port.shape) {
+    const auto found = sizes.find(size.symbol);
+    if (!size.fixed() && found == sizes.end())
+      fail(Code::unsupported, "the size of ", port.name, " depends on ", size.symbol, ", which no observation has");
+    shape.push_back(size.fixed() ? size.minimum : found->second + size.offset);
+    if (shape.back() < 1) fail(Code::invalid_file, "the metadata give ", port.name, " the shape ", to_text(shape));
+  }
+  return shape;
+}
+
+/// The number of elements of a shape without negative sizes.
+inline std::size_t count(std::span<const std::int64_t> shape) {
+  std::size_t result = 1;
+  for (const std::int64_t size : shape) result *= static_cast<std::size_t>(size);
+  return result;
+}
+
 /// The shape of the result for an observation of a shape that fits.
 inline std::array<std::int64_t, 4> result_shape(const Metadata& metadata, std::span<const std::int64_t> y) {
   Sizes sizes;
   check_shape(metadata.at("y"), y, sizes);
-  std::array<std::int64_t, 4> shape{};
-  for (std::size_t k = 0; k < 4; ++k) {
-    const Dimension& size = metadata.output.shape[k];
-    const auto found = sizes.find(size.symbol);
-    if (!size.fixed() && found == sizes.end())
-      fail(Code::unsupported, "the size of the output depends on ", size.symbol, ", which no observation has");
-    shape[k] = size.fixed() ? size.minimum : found->second + size.offset;
-  }
-  return shape;
+  const std::vector<std::int64_t> shape = resolve(metadata.output, sizes);
+  return {shape[0], shape[1], shape[2], shape[3]};
 }
 
 /// Throw where a value is NaN or infinite.

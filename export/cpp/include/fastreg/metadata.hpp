@@ -76,8 +76,11 @@ struct Metadata {
   std::int64_t iterations = 0;
   std::vector<Port> inputs;  ///< in the order of the call: y, sigma, weight, then psf or mask
   Port output;
-  std::optional<WeightRule> weight_rule;  ///< absent where the prior was not tuned for the task
-  std::string json;                       ///< all of it, also what this library does not use
+  std::vector<std::vector<float>> schedule;                    ///< one row an iteration
+  std::vector<Port> state;                                     ///< the tensors between two iterations
+  std::vector<std::pair<std::string, std::string>> checksums;  ///< SHA-256 of each file, where there are several
+  std::optional<WeightRule> weight_rule;                       ///< absent where the prior was not tuned for the task
+  std::string json;                                            ///< all of it, also what this library does not use
 
   /// The input of that name, or null.
   const Port* find(std::string_view name) const {
@@ -150,6 +153,17 @@ inline WeightRule parse_weight_rule(const json::Value& value) {
   return rule;
 }
 
+inline std::vector<std::vector<float>> parse_schedule(const json::Value& value) {
+  std::vector<std::vector<float>> schedule;
+  for (const json::Value& row : value.array()) {
+    std::vector<float>& numbers = schedule.emplace_back();
+    for (const json::Value& number : row.array()) numbers.push_back(static_cast<float>(number.number()));
+    if (numbers.empty() || numbers.size() != schedule.front().size())
+      fail(Code::invalid_file, "the schedule in the metadata has rows of different lengths");
+  }
+  return schedule;
+}
+
 }  // namespace detail
 
 /// Read metadata from their JSON text.
@@ -177,6 +191,11 @@ inline Metadata parse_metadata(const std::string& text) {
   if (const json::Value* iterations = root.find("iterations")) metadata.iterations = iterations->integer();
   for (const json::Value& input : root.at("inputs").array()) metadata.inputs.push_back(detail::parse_port(input));
   metadata.output = detail::parse_port(root.at("output"));
+  if (const json::Value* rows = root.find("schedule")) metadata.schedule = detail::parse_schedule(*rows);
+  if (const json::Value* state = root.find("state"))
+    for (const json::Value& tensor : state->array()) metadata.state.push_back(detail::parse_port(tensor));
+  if (const json::Value* files = root.find("files"))
+    for (const auto& [name, digest] : files->object()) metadata.checksums.emplace_back(name, digest.string());
   if (const json::Value* rule = root.find("weight_rule")) metadata.weight_rule = detail::parse_weight_rule(*rule);
 
   const std::pair<const char*, std::size_t> known[] = {{"y", 4}, {"sigma", 1}, {"weight", 1}, {"psf", 2}, {"mask", 4}};

@@ -1,0 +1,206 @@
+// What the two ONNX Runtime drivers share: sessions, integrity of files, and the inputs of a call.
+#pragma once
+
+#include <onnxruntime_cxx_api.h>
+
+#include <algorithm>
+#include <array>
+#include <cstdint>
+#include <filesystem>
+#include <fstream>
+#include <iterator>
+#include <map>
+#include <memory>
+#include <span>
+#include <string>
+#include <string_view>
+#include <utility>
+#include <vector>
+
+#include "fastreg/checks.hpp"
+#include "fastreg/error.hpp"
+#include "fastreg/metadata.hpp"
+#include "fastreg/sha256.hpp"
+
+namespace fastreg {
+
+/// One call, as dense arrays of the caller, which are read during the call only.
+struct OnnxCall {
+  std::span<const float> y;             ///< [B, C, H, W] in [0, 1]
+  std::array<std::int64_t, 4> shape{};  ///< B, C, H, W
+  std::span<const float> sigma;         ///< one noise level, or one for each entry, in units of [0, 1]
+  std::span<const float> weight = {};   ///< lambda likewise; empty: by the prior's rule
+  std::span<const float> psf = {};      ///< [height, width], at most of the artefact's size; is divided by its sum
+  std::array<std::int64_t, 2> psf_shape{};
+  std::span<const float> mask = {};  ///< [B, 1, H, W] in [0, 1]
+};
+
+/// How ONNX Runtime is to run an artefact.
+struct OnnxOptions {
+  int threads = 0;          ///< of an operation; zero is ONNX Runtime's own choice
+  std::string device = "";  ///< "cpu" or "cuda"; empty: the one that the artefact was made for, and no other
+};
+
+namespace detail {
+
+/// Run something, and turn exceptions of ONNX Runtime into `Error`.
+template <typename Function>
+void guarded_onnx(Code code, const std::string& prefix, const Function& function) {
+  try {
+    function();
+  } catch (const Error&) {
+    throw;
+  } catch (const std::bad_alloc&) {
+    throw Error(Code::out_of_memory, "there is not enough memory");
+  } catch (const std::exception& error) {
+    throw Error(code, prefix + first_line(error.what()));
+  }
+}
+
+inline std::string read_file(const std::filesystem::path& path) {
+  if (!std::filesystem::is_regular_file(path)) fail(Code::invalid_file, "there is no file ", path.string());
+  std::ifstream file(path, std::ios::binary);
+  std::string bytes{std::istreambuf_iterator<char>(file), std::istreambuf_iterator<char>()};
+  if (!file) fail(Code::invalid_file, path.string(), " cannot be read");
+  if (bytes.empty()) fail(Code::invalid_file, path.string(), " is empty");
+  return bytes;
+}
+
+/// Throw where the bytes of an .onnx file do not have the checksum that they hold. Its digits count as zeros.
+inline void check_file(const std::string& path, std::string bytes) {
+  static constexpr std::string_view mark = "\"file_sha256\": \"";
+  const std::size_t place = bytes.find(mark), digits = place + mark.size();
+  if (place == std::string::npos || bytes.size() - digits < 64)
+    fail(Code::invalid_file, path, " holds no metadata of fastreg: it is not whole, or fastreg did not export it");
+  const std::string digest = bytes.substr(digits, 64);
+  bytes.replace(digits, 64, 64, '0');
+  if (sha256(bytes) != digest) fail(Code::invalid_file, path, " is damaged: its checksum is wrong");
+}
+
+/// The device that an artefact is to run on; throws where that is none it can run on.
+inline std::string choose_device(const Metadata& metadata, const std::string& wanted) {
+  const std::string device = wanted.empty() ? metadata.device : wanted;
+  if (device != "cpu" && device != "cuda") fail(Code::unsupported, "the device must be cpu or cuda, got ", device);
+  if (device == "cpu" && metadata.precision != "ieee")
+    fail(Code::unsupported, "the artefact has ", metadata.precision,
+         " convolutions, which ONNX Runtime runs on cuda only");
+  return device;
+}
+
+/// The environment of sessions. A library older than the headers has no functions for them, not even to say so.
+inline Ort::Env make_environment() {
+  const OrtApiBase* base = OrtGetApiBase();
+  if (base->GetApi(ORT_API_VERSION) == nullptr)
+    fail(Code::unsupported, "fastreg was built for ONNX Runtime 1.", ORT_API_VERSION, ", the library here is ",
+         base->GetVersionString());
+  return Ort::Env(ORT_LOGGING_LEVEL_FATAL, "fastreg");
+}
+
+/// A session with every graph optimisation on. On CUDA, ONNX Runtime throws where its provider cannot be had: there is
+/// no way back to the CPU that nobody asked for.
+inline Ort::Session open_session(const Ort::Env& environment, const std::string& bytes, const std::string& device,
+                                 const std::string& precision, int threads) {
+  Ort::SessionOptions options;
+  options.SetGraphOptimizationLevel(GraphOptimizationLevel::ORT_ENABLE_ALL);
+  options.SetIntraOpNumThreads(threads);
+  if (device == "cuda") {
+    OrtCUDAProviderOptionsV2* created = nullptr;
+    Ort::ThrowOnError(Ort::GetApi().CreateCUDAProviderOptions(&created));
+    const std::unique_ptr<OrtCUDAProviderOptionsV2, void (*)(OrtCUDAProviderOptionsV2*)> provider(
+        created, Ort::GetApi().ReleaseCUDAProviderOptions);
+    const char* name = "use_tf32";
+    const char* value = precision == "tf32" ? "1" : "0";
+    Ort::ThrowOnError(Ort::GetApi().UpdateCUDAProviderOptions(provider.get(), &name, &value, 1));
+    options.AppendExecutionProvider_CUDA_V2(*provider);
+  }
+  return Ort::Session(environment, bytes.data(), bytes.size(), options);
+}
+
+inline std::vector<std::string> input_names(const Ort::Session& session) {
+  Ort::AllocatorWithDefaultOptions allocator;
+  std::vector<std::string> names;
+  for (std::size_t k = 0; k < session.GetInputCount(); ++k)
+    names.emplace_back(session.GetInputNameAllocated(k, allocator).get());
+  return names;
+}
+
+/// Throw where a graph reads something that its metadata do not have: `rest` is what it may read besides the inputs.
+inline void check_graph(const std::string& path, const Ort::Session& session, const Metadata& metadata,
+                        const std::vector<std::string>& rest = {}) {
+  for (const std::string& name : input_names(session))
+    if (metadata.find(name) == nullptr && std::find(rest.begin(), rest.end(), name) == rest.end())
+      fail(Code::invalid_file, path, " reads \"", name, "\", of which its metadata say nothing");
+}
+
+/// A view of an array for ONNX Runtime, which takes inputs without const but does not write to them.
+inline Ort::Value view(std::span<const float> values, std::span<const std::int64_t> shape) {
+  const Ort::MemoryInfo memory = Ort::MemoryInfo::CreateCpu(OrtArenaAllocator, OrtMemTypeDefault);
+  return Ort::Value::CreateTensor<float>(memory, const_cast<float*>(values.data()), values.size(), shape.data(),
+                                         shape.size());
+}
+
+/// The inputs of a call, checked, by name. Refers to the arrays of the call, which must outlive it.
+class OnnxInputs {
+ public:
+  /// Throws `Error`: invalid_shape, invalid_value where an input does not fit the metadata, invalid_argument where one
+  /// is missing or not taken.
+  OnnxInputs(const Metadata& metadata, const OnnxCall& call) {
+    check(metadata, call);
+    const std::int64_t batch = call.shape[0];
+    sigma_ = per_entry("sigma", call.sigma, batch);
+    weight_ = call.weight.empty() ? default_weights(metadata, sigma_) : per_entry("weight", call.weight, batch);
+    if (const Port* port = metadata.find("psf"))
+      psf_ = prepare_psf(*port, call.psf, call.psf_shape[0], call.psf_shape[1]);
+    for (const Port& port : metadata.inputs) {
+      const std::vector<std::int64_t> shape = resolve(port, sizes_);
+      if (port.name == "y") values_.emplace(port.name, view(call.y, shape));
+      if (port.name == "mask") values_.emplace(port.name, view(call.mask, shape));
+      if (port.name == "sigma") values_.emplace(port.name, view(sigma_, shape));
+      if (port.name == "weight") values_.emplace(port.name, view(weight_, shape));
+      if (port.name == "psf") values_.emplace(port.name, view(psf_, shape));
+    }
+  }
+  OnnxInputs(const OnnxInputs&) = delete;
+  OnnxInputs& operator=(const OnnxInputs&) = delete;
+
+  /// Sizes that the symbols of the metadata have in this call.
+  const Sizes& sizes() const { return sizes_; }
+
+  /// The input of that name, or null.
+  const Ort::Value* find(const std::string& name) const {
+    const auto found = values_.find(name);
+    return found == values_.end() ? nullptr : &found->second;
+  }
+
+ private:
+  void check(const Metadata& metadata, const OnnxCall& call) {
+    check_shape(metadata.at("y"), call.shape, sizes_);
+    const std::int64_t pixels = call.shape[0] * call.shape[2] * call.shape[3];
+    check_count("y", call.y, call.shape[1] * pixels);
+    check_finite("y", call.y);
+    for (const auto& [name, values] : {std::pair{"psf", call.psf}, std::pair{"mask", call.mask}}) {
+      if (!values.empty()) metadata.at(name);
+      if (values.empty() && metadata.find(name) != nullptr)
+        fail(Code::invalid_argument, "this artefact needs a ", name);
+    }
+    if (!call.mask.empty()) check_count("mask", call.mask, pixels);
+    check_mask(call.mask);
+    if (call.psf.empty()) return;
+    const auto [height, width] = call.psf_shape;
+    if (height < 1 || width < 1 || height > 4096 || width > 4096)
+      fail(Code::invalid_shape, "psf must have between 1 and 4096 pixels a side, got ", height, " x ", width);
+    check_count("psf", call.psf, height * width);
+  }
+
+  static void check_count(const char* name, std::span<const float> values, std::int64_t count) {
+    if (static_cast<std::int64_t>(values.size()) != count)
+      fail(Code::invalid_shape, name, " must have ", count, " elements, got ", values.size());
+  }
+
+  Sizes sizes_;
+  std::vector<float> sigma_, weight_, psf_;
+  std::map<std::string, Ort::Value> values_;
+};
+
+}  // namespace detail
+}  // namespace fastreg

@@ -38,8 +38,7 @@ check: $(VENV)/.dev
 bench: $(VENV)/.test
 	mkdir -p bench/results
 	$(BIN)/python -m pytest bench --benchmark-only --benchmark-json bench/results/suite.json $(ARGS)
-	$(BIN)/python -m bench.solve
-	$(BIN)/python -m bench.report
+	$(BIN)/python -m bench.solve; status=$$?; $(BIN)/python -m bench.report && exit $$status
 
 clean:
 	rm -rf $(VENV) demo build dist *.egg-info

@@ -141,7 +141,10 @@ def main(arguments: Sequence[str]) -> None:
     options = parser.parse_args(arguments)
     import torch
 
+    from fastreg.compile_cache import use_persistent_cache
+
     torch.set_num_threads(options.threads)
+    use_persistent_cache()
     settings = (*options.size, 0, options.device)
     print(json.dumps(MEASURES[options.measure](options.name, settings, options.critic)))
 

@@ -4,9 +4,10 @@
     FASTREG_DATA=DATA python -m bench.solve --device cuda --size 512 512
     python -m bench.solve --size 64 96 --iterations 5 --rounds 2 --output /tmp/solve.json     # to try it out
 
-Every contender is compared with the float64 solve before anything is timed. Then come the rates of the machine, the timing, one
-of each contender in turn, and fresh processes for peak memory and for cold and warm starts. The JSON goes into bench/results/,
-and `python -m bench.report` makes the table of it. Without FASTREG_DATA the critic has the same layers and random weights.
+Every contender is compared with the float64 solve before anything is timed, and what is outside the gate is marked. Then come the
+rates of the machine, the timing, one of each contender in turn, and fresh processes for peak memory and for cold and warm starts.
+The JSON goes into bench/results/, and
+`python -m bench.report` makes the table of it. Without FASTREG_DATA the critic has the same layers and random weights.
 """
 
 from __future__ import annotations
@@ -27,6 +28,7 @@ from torch import Tensor
 
 from bench import cases, fresh, machine, reference, timing
 from fastreg import metrics
+from fastreg.compile_cache import use_persistent_cache
 from fastreg.export.parity import GATES
 from fastreg.operators import Identity
 from fastreg.precision import tensor_float
@@ -104,10 +106,10 @@ def measure(options: argparse.Namespace) -> dict[str, Any]:
             row |= {"passed": False, "error": str(error)}
         row["flop"] = cases.solve_flop(case, folded if contender.folded else None)
         say(f"{name}: " + (f"rms {row['rms']:.1e}, {row['psnr_change']:+.4f} dB" if "rms" in row else row["error"]))
-        if row["passed"]:
+        if "error" not in row:
             runs[name] = run
-        else:
-            say(f"{name} is wrong, and will not be timed: {row}")
+        if not row["passed"]:
+            say(f"{name} is outside the gate: {row.get('limits', 'not timed')}")
     document: dict[str, Any] = {
         "bench": "solve",
         "machine": machine.describe(case.device),
@@ -205,6 +207,7 @@ def main(arguments: Sequence[str]) -> int:
     parser.add_argument("--output", type=Path, help="the JSON file; by default one in bench/results/")
     options = parser.parse_args(arguments)
     torch.set_num_threads(options.threads)
+    use_persistent_cache()
     document = measure(options)
     document["choosing"] = choosing(document)
     summarise(document)

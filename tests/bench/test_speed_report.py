@@ -58,6 +58,7 @@ def solve_document(critic: str = "released") -> dict[str, Any]:
         "rows": [
             row("autograd", "eager autograd", "ieee", 30.0),
             row("compiled-ieee", "fastreg, compiled", "ieee", 10.0),
+            row("compiled-bf16", "fastreg, in haste", "bf16", 5.0) | {"passed": False},
             wrong | {"error": "a folded channel woke up"},
         ],
         "ratios": [{"baseline": "autograd", "name": "compiled-ieee", "ratio": 3.0, "quartiles": [2.8, 3.1]}],
@@ -113,6 +114,7 @@ def test_the_whole_page(tmp_path: Path) -> None:
         "| 123 MB (456) | 1.0e-05 | -0.0012 |"
     )
     assert any("a folded channel woke up" in line for line in lines if line.startswith("| fastreg, optimized |"))
+    assert "1.0e-05 **outside the gate**" in next(line for line in lines if line.startswith("| fastreg, in haste |"))
     assert "* `compiled-ieee`: 31.5 s with an empty cache, 4.5 s with a warm one" in lines
     assert "| autograd | ieee | 500.00 ms | 500.00 ms to 500.00 ms | 100.0 |" in lines
     assert "| analytic | ieee | 20.0 µs | 20.0 µs to 20.0 µs |  |" in lines

@@ -36,7 +36,9 @@ check: $(VENV)/.dev
 	$(BIN)/python -m pytest --doctest-modules fastreg/restorer.py fastreg/operators fastreg/metrics.py tests/test_docs.py
 
 bench: $(VENV)/.test
-	$(BIN)/python -m pytest bench --benchmark-only $(ARGS)
+	mkdir -p bench/results
+	$(BIN)/python -m pytest bench --benchmark-only --benchmark-json bench/results/suite.json $(ARGS)
+	$(BIN)/python -m bench.solve; status=$$?; $(BIN)/python -m bench.report && exit $$status
 
 clean:
 	rm -rf $(VENV) demo build dist *.egg-info

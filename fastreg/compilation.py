@@ -7,6 +7,7 @@ import copy
 import torch
 from torch import Tensor
 
+from fastreg.compile_cache import use_persistent_cache
 from fastreg.precision import tensor_float
 from fastreg.restorer import Restorer
 from fastreg.solvers.base import Problem
@@ -40,6 +41,7 @@ class CompiledRestorer(Restorer):
         super().__init__(restorer.operator, restorer.fidelity, prior, restorer.solver)
         self.weight_rule = restorer.weight_rule
         self.precision = precision
+        use_persistent_cache()
         self._compiled = torch.compile(self._step, dynamic=True)
 
     def _step(self, y: Tensor, sigma: Tensor, weight: Tensor, row: Tensor, *state: Tensor) -> tuple[Tensor, ...]:

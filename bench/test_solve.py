@@ -1,0 +1,43 @@
+"""The whole solve of every contender, in absolute time; ratios are measured interleaved, by `python -m bench.solve`.
+
+Run by `make bench`.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+import torch
+
+from bench import cases
+from fastreg.export.parity import GATES
+
+DEVICE = torch.device("cpu")
+#: Fewer steps than a restoration has: what a step takes does not depend on their number.
+SETTINGS = cases.Settings(iterations=10)
+
+
+@pytest.fixture(scope="module")
+def case() -> cases.Case:
+    return cases.load(SETTINGS)
+
+
+@pytest.mark.parametrize("name", cases.contenders(DEVICE))
+def test_solve(benchmark: Any, case: cases.Case, name: str) -> None:
+    contender = cases.contenders(DEVICE)[name]
+    run = contender.prepare(case)
+    try:
+        x = run()
+    except cases.NotFoldedError as error:
+        pytest.skip(str(error))
+    theirs = cases.contenders(DEVICE)["autograd"].prepare(case)()
+    assert (x - theirs).square().mean().sqrt() < 2 * GATES[contender.precision][0]
+    benchmark.group = f"{SETTINGS.iterations} steps of the solve, {case.kind} critic"
+    benchmark.extra_info.update(
+        contender=contender.label,
+        precision=contender.precision,
+        shape=list(case.y.shape),
+        flop=cases.solve_flop(case, case.folded if contender.folded else None),
+    )
+    benchmark.pedantic(run, rounds=5, warmup_rounds=1)

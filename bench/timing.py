@@ -1,0 +1,84 @@
+"""Interleaved timing and its statistics: no side of a comparison has the quiet minutes to itself."""
+
+from __future__ import annotations
+
+import statistics
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import torch
+
+from bench.machine import seconds
+
+#: Samples from which a percentile means something (MLPerf LoadGen's rule).
+ENOUGH = {90: 64, 99: 662}
+
+
+def interleaved(
+    runs: Mapping[str, Callable[[], object]],
+    rounds: int,
+    device: torch.device,
+    report: Callable[[int], None] = lambda done: None,
+) -> dict[str, list[float]]:
+    """Seconds of every run, one of each side in turn.
+
+    Every other round goes backwards, so that none always runs behind the same neighbour. Nothing is discarded: warm up before.
+
+    Parameters
+    ----------
+    runs
+        What to time, by name.
+    rounds
+        How often.
+    device
+        Where the work is done; waited for.
+    report
+        Called with the number of rounds that are done.
+    """
+    samples: dict[str, list[float]] = {name: [] for name in runs}
+    for done in range(rounds):
+        names = list(runs)
+        for name in names if done % 2 == 0 else reversed(names):
+            samples[name].append(seconds(runs[name], device))
+        report(done + 1)
+    return samples
+
+
+def quartiles(values: Sequence[float]) -> list[float]:
+    """Lower and upper quartile; of a single value, itself."""
+    if len(values) < 2:
+        return [values[0], values[0]]
+    low, _, high = statistics.quantiles(values, n=4, method="inclusive")
+    return [low, high]
+
+
+def summary(values: Sequence[float]) -> dict[str, Any]:
+    """Median, quartiles, extremes, and the higher percentiles that so many samples carry."""
+    result: dict[str, Any] = {
+        "p50": statistics.median(values),
+        "quartiles": quartiles(values),
+        "range": [min(values), max(values)],
+        "samples": len(values),
+    }
+    for percent, enough in ENOUGH.items():
+        if len(values) >= enough:
+            result[f"p{percent}"] = statistics.quantiles(values, n=100, method="inclusive")[percent - 1]
+    return result
+
+
+def ratio(slow: Sequence[float], fast: Sequence[float]) -> dict[str, Any]:
+    """How many times faster `fast` is: the ratio of the medians, and the quartiles and extremes of the ratios round by round.
+
+    Raises
+    ------
+    ValueError
+        If the two were not timed in the same rounds.
+    """
+    if len(slow) != len(fast) or not slow:
+        raise ValueError(f"a ratio needs both sides of the same rounds, got {len(slow)} and {len(fast)} samples")
+    each = [s / f for s, f in zip(slow, fast, strict=True)]
+    return {
+        "ratio": statistics.median(slow) / statistics.median(fast),
+        "quartiles": quartiles(each),
+        "range": [min(each), max(each)],
+    }

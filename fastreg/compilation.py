@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from fastreg.compile_cache import use_persistent_cache
+from fastreg.operators.base import LinearOperator
 from fastreg.precision import tensor_float
 from fastreg.restorer import Restorer
 from fastreg.solvers.base import Problem
@@ -44,19 +45,22 @@ class CompiledRestorer(Restorer):
         use_persistent_cache()
         self._compiled = torch.compile(self._step, dynamic=True)
 
-    def _step(self, y: Tensor, sigma: Tensor, weight: Tensor, row: Tensor, *state: Tensor) -> tuple[Tensor, ...]:
-        problem = Problem(self.operator, self.fidelity, self.prior, sigma, weight)
+    def _step(
+        self, operator: LinearOperator, y: Tensor, sigma: Tensor, weight: Tensor, row: Tensor, *state: Tensor
+    ) -> tuple[Tensor, ...]:
+        problem = Problem(operator, self.fidelity, self.prior, sigma, weight)
         return tuple(self.solver.step(problem, y, self.solver.state(*state), row))
 
     def solve(self, y: Tensor, sigma: Tensor, weight: Tensor) -> Tensor:
         """Restore without looking at the values; `sigma` and `weight` are ``[B]``."""
         with torch.no_grad(), tensor_float(self.precision == "tf32"):
-            problem = self.problem(sigma, weight)
+            operator = self.operator.traceable(y)
+            problem = self.problem(sigma, weight)._replace(operator=operator)
             y = y.contiguous()
             # copies: a state that shares memory with y would be one more case to compile
             state = tuple(t.clone(memory_format=torch.contiguous_format) for t in self.solver.start(problem, y))
             for row in self.solver.schedule.unbind(0):
-                state = self._compiled(y, problem.sigma, problem.weight, row, *state)
+                state = self._compiled(operator, y, problem.sigma, problem.weight, row, *state)
             return self.solver.result(problem, self.solver.state(*state))
 
 

@@ -29,6 +29,16 @@ class Fidelity(nn.Module, abc.ABC):
         """Gradient of D(A x, y; sigma) with respect to the image x."""
         return operator.adjoint(self.gradient(operator(x), y, sigma))
 
+    def scaled_gradient_through(
+        self, operator: LinearOperator, x: Tensor, y: Tensor, sigma: Tensor
+    ) -> tuple[Tensor, Tensor | None]:
+        """Gradient of sigma^2 D(A x, y; sigma) with respect to x, as an image and the factor it is still to be multiplied by.
+
+        None stands for the factor one. A fidelity that divides by sigma^2 gives the image without the division, so that
+        nothing is rounded twice.
+        """
+        return self.gradient_through(operator, x, y, sigma), sigma.square()
+
 
 class L2(Fidelity):
     """Squared distance, for white Gaussian noise.
@@ -47,6 +57,12 @@ class L2(Fidelity):
     def gradient_through(self, operator: LinearOperator, x: Tensor, y: Tensor, sigma: Tensor) -> Tensor:
         """Gradient of D(A x, y; sigma) with respect to the image x; uses the operator's fused gradient."""
         return operator.gradient(x, y) / sigma.square()
+
+    def scaled_gradient_through(
+        self, operator: LinearOperator, x: Tensor, y: Tensor, sigma: Tensor
+    ) -> tuple[Tensor, Tensor | None]:
+        """A*(A x - y), and no factor."""
+        return operator.gradient(x, y), None
 
 
 class PatchWeightedL2(Fidelity):

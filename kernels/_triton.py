@@ -12,9 +12,12 @@ from torch import Tensor
 _Function = TypeVar("_Function", bound=Callable[..., object])
 
 
+_FOUND = importlib.util.find_spec("triton") is not None
+
+
 def available() -> bool:
-    """Whether Triton is installed."""
-    return importlib.util.find_spec("triton") is not None
+    """Whether Triton is installed; looked up once, so that compilers can trace the question."""
+    return _FOUND
 
 
 def triton_op(name: str) -> Callable[[_Function], _Function]:
@@ -33,11 +36,15 @@ def triton_op(name: str) -> Callable[[_Function], _Function]:
 
 
 def usable(*tensors: Tensor | None) -> bool:
-    """Whether a float32 kernel without a backward pass may take these tensors: all on one GPU, nothing to differentiate."""
+    """Whether a float32 kernel without a backward pass may take these tensors: all on one GPU, nothing to differentiate.
+
+    Never in an exported program: artefacts are made of torch's own operations.
+    """
     given = [tensor for tensor in tensors if tensor is not None]
     return (
-        available()
-        and all(tensor.is_cuda and tensor.dtype == torch.float32 for tensor in given)
-        and len({tensor.device for tensor in given}) == 1
+        all(tensor.is_cuda and tensor.dtype == torch.float32 for tensor in given)
+        and available()
+        and all(tensor.device == given[0].device for tensor in given)
+        and not torch.compiler.is_exporting()
         and not (torch.is_grad_enabled() and any(tensor.requires_grad for tensor in given))
     )

@@ -37,3 +37,17 @@ def test_top_level_packages() -> None:
     """The folders kernels/ and export/ are packages of fastreg, and of nobody else."""
     code = "import fastreg.kernels, fastreg.export; print(fastreg.kernels.__name__, fastreg.export.__name__)"
     assert python("-c", code).stdout.split() == ["fastreg.kernels", "fastreg.export"]
+
+
+def test_a_solve_on_a_cpu_does_not_load_triton() -> None:
+    """It takes longer to import than torch, and would do nothing."""
+    code = (
+        "import sys, torch, fastreg\n"
+        "from fastreg.operators import Blur, gaussian_psf\n"
+        "prior = fastreg.regularizers.PatchCritic([(3, 2, 3)])\n"
+        "for solver in (fastreg.solvers.Adam(1), fastreg.solvers.GradientDescent(1)):\n"
+        "    run = fastreg.Restorer(Blur(gaussian_psf(3, 1.0)), prior=prior, solver=solver, weight=1.0)\n"
+        "    run(torch.rand(1, 3, 8, 8), 0.1)\n"
+        "print('triton' in sys.modules)"
+    )
+    assert python("-c", code).stdout.split() == ["False"]

@@ -57,6 +57,14 @@ class LinearOperator(nn.Module, abc.ABC):
         """
         check_images(y)
 
+    def traceable(self, y: Tensor) -> LinearOperator:
+        """The same operator for programs with open sizes that restore measurements like `y`.
+
+        A program cannot look at the values of a buffer while it is traced. An operator that decides by them decides here; any
+        other is returned as it is.
+        """
+        return self
+
     def proximal(self, z: Tensor, y: Tensor, step: Tensor | float) -> Tensor:
         """Proximal map of the data term: ``argmin_x ||A x - y||^2 / 2 + ||x - z||^2 / (2 step)``.
 

@@ -3,18 +3,25 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
-from typing import Any, ClassVar
+from typing import Any, ClassVar, NamedTuple
 
 import torch
-import torch.nn.functional as F
-from torch import Tensor
+from torch import Tensor, nn
 
-from fastreg.kernels.boundary import BOUNDARIES, Margins, pad, pad_adjoint
+from fastreg.kernels.blur_gradient.open_path import Open, inverse, prefers_fourier, residual, transfer
+from fastreg.kernels.blur_gradient.paths import Fourier
+from fastreg.kernels.blur_gradient.planner import Plan, Planner
+from fastreg.kernels.boundary import BOUNDARIES, Margins, pad
 from fastreg.operators.base import LinearOperator, as_numbers, check_images
 
-# PSFs of more pixels than this are applied by FFT.
-_DIRECT_PIXELS = 225
+
+class _Memo(NamedTuple):
+    """What was worked out for the values that a PSF had: any other tensor, or a later version of it, starts anew."""
+
+    psf: Tensor
+    version: int
+    planner: Planner
+    settled: dict[tuple[object, ...], LinearOperator]
 
 
 class Blur(LinearOperator):
@@ -49,6 +56,10 @@ class Blur(LinearOperator):
     -----
     The same values as ``scipy.ndimage.convolve`` with the modes wrap, mirror, nearest and constant, and for `valid` as
     ``scipy.signal.convolve2d``.
+
+    How it is computed is decided from the values of the PSF and the size of the images, and can be asked for:
+    ``print(blur.plan((1, 3, 512, 512)).explain())``. Programs with open sizes decide for images of 512 x 512 pixels; those that
+    cannot look at the PSF, because it is one of their inputs, go by its size.
     """
 
     task: ClassVar[str] = "deblur"
@@ -72,7 +83,12 @@ class Blur(LinearOperator):
         if not 0 < float(values.sum()) < math.inf:
             raise ValueError(f"a PSF needs a positive, finite sum, got {total:g}")
         self.boundary = boundary
+        self._memo: _Memo | None = None
         self.register_buffer("psf", values)
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Copies and pickles leave behind what can be worked out again."""
+        return {**self.__dict__, "_memo": None}
 
     def extra_repr(self) -> str:
         """Size of the PSF and boundary rule."""
@@ -101,33 +117,49 @@ class Blur(LinearOperator):
         """First image: `y`, for `valid` extended to the size of the image by its outermost pixels."""
         return pad(y, self.margins, "replicate") if self.boundary == "valid" else y
 
+    def plan(self, shape: tuple[int, ...], dtype: torch.dtype | None = None) -> Plan:
+        """How images of `shape` ``(B, C, H, W)`` are blurred on the device of the PSF: the way chosen, and why.
+
+        The batch does not count, so that an image is restored alike in any company.
+
+        Raises
+        ------
+        ValueError
+            If images of that shape are too small for the PSF, or its values are not known (inside a traced program).
+        """
+        self._require(shape[-2], shape[-1])
+        planner = self._planner()
+        if planner is None:
+            raise ValueError("a PSF whose values are not known yet, or that is differentiated, cannot be planned for")
+        return planner.plan((1, *shape[1:]), dtype or self.psf.dtype, self.psf.device)
+
     def forward(self, x: Tensor) -> Tensor:
         """Degrade: convolve with the PSF."""
         self._require(x.shape[-2], x.shape[-1])
-        psf = self.psf.to(x.dtype)
-        if self.boundary == "circular":
-            return _inverse(_transform(x) * _transfer(psf, x.shape[-2], x.shape[-1]), x)
-        if self.boundary != "valid":
-            x = pad(x, self.margins, self.boundary)
-        return _convolve_fft(x, psf) if _prefers_fft(self.psf) else _convolve_direct(x, psf)
+        return self._way(x, tuple(x.shape)).blur(x)
 
     def adjoint(self, y: Tensor) -> Tensor:
         """Transpose: correlate with the PSF, then fold what lies beyond the border back to where it was copied from."""
-        height, width = self.image_shape(tuple(y.shape))[-2:]
-        self._require(height, width)
-        psf = self.psf.to(y.dtype)
-        if self.boundary == "circular":
-            return _inverse(_transform(y) * _transfer(psf, y.shape[-2], y.shape[-1]).conj(), y)
-        x = _correlate_fft(y, psf) if _prefers_fft(self.psf) else _correlate_direct(y, psf)
-        return x if self.boundary == "valid" else pad_adjoint(x, self.margins, self.boundary)
+        shape = self.image_shape(tuple(y.shape))
+        self._require(shape[-2], shape[-1])
+        return self._way(y, shape).adjoint(y)
 
     def gradient(self, x: Tensor, y: Tensor) -> Tensor:
-        """Gradient of half the squared residual, A*(A x - y); for `circular` in one pass through frequencies."""
-        if self.boundary != "circular":
-            return super().gradient(x, y)
+        """Gradient of half the squared residual, A*(A x - y): one or two kernels on a GPU, one pass through frequencies."""
         self._require(x.shape[-2], x.shape[-1])
-        transfer = _transfer(self.psf.to(x.dtype), x.shape[-2], x.shape[-1])
-        return _inverse(_residual(transfer, x, y) * transfer.conj(), x)
+        return self._way(x, tuple(x.shape)).gradient(x, y)
+
+    def traceable(self, y: Tensor) -> LinearOperator:
+        """The same blur with its way decided for images of any size, for programs that cannot look at the PSF."""
+        from fastreg.operators.settled_blur import SettledBlur, settle
+
+        planner = self._planner() if _plannable(y, self.psf) else None
+        if planner is None or self._memo is None or isinstance(self, SettledBlur):
+            return self
+        key = (y.shape[1], y.dtype)
+        if key not in self._memo.settled:
+            self._memo.settled[key] = settle(self, planner, y.shape[1], y.dtype)
+        return self._memo.settled[key]
 
     def proximal(self, z: Tensor, y: Tensor, step: Tensor | float) -> Tensor:
         """Proximal map of the data term; in closed form for `circular`, by conjugate gradients for the others.
@@ -139,17 +171,47 @@ class Blur(LinearOperator):
         if self.boundary != "circular":
             return super().proximal(z, y, step)
         self._require(z.shape[-2], z.shape[-1])
-        transfer = _transfer(self.psf.to(z.dtype), z.shape[-2], z.shape[-1])
-        residual = _residual(transfer, z, y)
-        power = transfer.real.square() + transfer.imag.square()
-        return z - _inverse(residual * transfer.conj() * (step / (1 + step * power)), z)
+        gain = self._transfer(z)
+        power = gain.real.square() + gain.imag.square()
+        return z - inverse(residual(gain, z, y) * gain.conj() * (step / (1 + step * power)), z)
 
     def norm(self, shape: tuple[int, ...]) -> Tensor:
         """Spectral norm on images of `shape` ``(B, C, H, W)``: exact for `circular`, else by power iteration."""
         self._require(shape[-2], shape[-1])
         if self.boundary != "circular":
             return super().norm((1, 1, *shape[-2:]))  # all channels see the same PSF
-        return _transfer(self.psf, shape[-2], shape[-1]).abs().max()
+        return transfer(self.psf, shape[-2], shape[-1]).abs().max()
+
+    def _way(self, like: Tensor, shape: tuple[int, ...]) -> Plan | Open:
+        """How to compute for images of `shape`: as planned, or by the size of the PSF where its values cannot be looked at."""
+        planner = self._planner() if _plannable(like, self.psf) else None
+        if planner is None:
+            return self._open(like)
+        return planner.plan((1, *shape[1:]), like.dtype, like.device)
+
+    def _open(self, like: Tensor) -> Open:
+        # an exported program reads the switch for tf32 when it runs, and a convolution would obey it
+        exact = like.is_cuda and torch.compiler.is_exporting()
+        return Open(self.psf.to(like.dtype), self.boundary, exact or prefers_fourier(self.psf))
+
+    def _transfer(self, like: Tensor) -> Tensor:
+        """Transform of the PSF for the rule `circular`."""
+        planner = self._planner() if _plannable(like, self.psf) else None
+        if planner is None:
+            return transfer(self.psf.to(like.dtype), like.shape[-2], like.shape[-1])
+        path = planner.plan((1, *like.shape[1:]), like.dtype, like.device, "fft").path
+        assert isinstance(path, Fourier)
+        return path.transform
+
+    def _planner(self) -> Planner | None:
+        """Plans for the PSF as it stands; None where its values cannot be looked at, or are differentiated."""
+        psf = self.psf
+        if torch.compiler.is_compiling() or not _is_real(psf) or psf.requires_grad or psf.is_inference():
+            return None
+        memo = self._memo
+        if memo is None or memo.psf is not psf or memo.version != psf._version:
+            memo = self._memo = _Memo(psf, psf._version, Planner(psf, self.boundary), {})
+        return memo.planner
 
     def _require(self, height: int, width: int) -> None:
         """Raise unless the PSF can be applied to images of that size; only shapes are looked at."""
@@ -206,60 +268,15 @@ def _check_dtype(dtype: torch.dtype) -> None:
         raise ValueError(f"the dtype of a PSF must be torch.float32 or torch.float64, got {dtype}")
 
 
-def _prefers_fft(psf: Tensor) -> bool:
-    """Whether a PSF is large enough for the FFT; by its size alone, which is known before any image comes."""
-    return psf.shape[0] * psf.shape[1] > _DIRECT_PIXELS
+def _is_real(x: Tensor) -> bool:
+    """Whether a tensor has values: it is neither traced, nor mapped over, nor on the device meta."""
+    return (
+        type(x) in (Tensor, nn.Parameter) and not x.is_meta and not torch._C._functorch.is_functorch_wrapped_tensor(x)
+    )
 
 
-def _convolve_direct(x: Tensor, psf: Tensor) -> Tensor:
-    """Pixels of the convolution that see nothing beyond the border, ``[B, C, H - k_h + 1, W - k_w + 1]``."""
-    y = F.conv2d(x.reshape(-1, 1, *x.shape[-2:]), psf.flip(0, 1)[None, None])
-    return y.reshape(*x.shape[:2], *y.shape[-2:])
-
-
-def _correlate_direct(y: Tensor, psf: Tensor) -> Tensor:
-    """Transpose of `_convolve_direct`, ``[B, C, H + k_h - 1, W + k_w - 1]``."""
-    margins = (psf.shape[0] - 1, psf.shape[1] - 1)
-    x = F.conv2d(y.reshape(-1, 1, *y.shape[-2:]), psf[None, None], padding=margins)
-    return x.reshape(*y.shape[:2], *x.shape[-2:])
-
-
-def _convolve_fft(x: Tensor, psf: Tensor) -> Tensor:
-    """`_convolve_direct` by FFT: what wraps around only reaches the pixels that are cut off."""
-    full = _inverse(_transform(x) * _transform(psf, x.shape[-2:]), x)
-    return full[..., psf.shape[0] - 1 :, psf.shape[1] - 1 :]
-
-
-def _correlate_fft(y: Tensor, psf: Tensor) -> Tensor:
-    """`_correlate_direct` by FFT."""
-    full = F.pad(y, (psf.shape[1] - 1, 0, psf.shape[0] - 1, 0))
-    return _inverse(_transform(full) * _transform(psf, full.shape[-2:]).conj(), full)
-
-
-def _transform(x: Tensor, size: Sequence[int] | None = None) -> Tensor:
-    spectrum: Tensor = torch.fft.rfft2(x, s=size)
-    return spectrum
-
-
-def _inverse(spectrum: Tensor, like: Tensor) -> Tensor:
-    image: Tensor = torch.fft.irfft2(spectrum, s=like.shape[-2:])
-    return image
-
-
-def _transfer(psf: Tensor, height: int, width: int) -> Tensor:
-    """Fourier transform of the PSF with its centre at the origin, on the grid of images of that size."""
-    rows, columns = psf.shape
-    full = F.pad(psf, (0, width - columns, 0, height - rows))
-    return _transform(full.roll((-(rows // 2), -(columns // 2)), (0, 1)))
-
-
-def _residual(transfer: Tensor, x: Tensor, y: Tensor) -> Tensor:
-    """Fourier transform of A x - y under the circular rule.
-
-    Written as (h - 1) x + (x - y): the rounding errors of the transform of x are white, and where they would stand out
-    against a small residual, at the low frequencies that pass the adjoint, h - 1 is small. In float32 that makes the
-    gradient two to four times as accurate as h x - y does; A*A x - A* y is worse still.
-    """
-    # a whole number taken off a complex tensor cannot be packaged by AOTInductor
-    less_one = torch.complex(transfer.real - 1, transfer.imag)
-    return less_one * _transform(x) + _transform(x - y)
+def _plannable(like: Tensor, psf: Tensor) -> bool:
+    """Whether the images can be planned for; an operand that does not fit the PSF is left to torch to complain about."""
+    if torch.compiler.is_compiling() or like.dtype not in (torch.float32, torch.float64):
+        return False
+    return type(like) in (Tensor, nn.Parameter) and like.ndim == 4 and like.device == psf.device

@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from fastreg.kernels import boundary
-from fastreg.kernels.critic_gradient import reference
+from fastreg.kernels.critic_gradient import ops, reference
 from fastreg.regularizers.base import Regularizer
 
 PADDINGS = ("none", "replicate")
@@ -175,10 +175,18 @@ class PatchCritic(Regularizer):
     def energy_and_gradient(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """Mean score ``[B]`` and its gradient ``[B, C, H, W]``."""
         self._check(x)
-        energy, gradient = reference.energy_and_gradient(self._extend(x), *self._chain())
+        energy, gradient = ops.energy_and_gradient(self._extend(x), *self._chain(), precision=self._precision(x))
         if self.padding == "replicate":
             gradient = boundary.pad_adjoint(gradient, self._margins, "replicate")
         return energy, gradient
+
+    def _precision(self, x: Tensor) -> str:
+        """What the operands of the convolutions are rounded to: their dtype, and on a GPU torch's switch for tf32."""
+        names = {torch.bfloat16: "bf16", torch.float16: "fp16"}
+        half = names.get(self.weights[0].dtype)
+        if half is not None:
+            return half
+        return "tf32" if x.is_cuda and torch.backends.cudnn.allow_tf32 else "ieee"
 
     def _check(self, x: Tensor) -> None:
         if x.ndim != 4 or x.shape[1] != self.channels:

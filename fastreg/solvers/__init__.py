@@ -1,8 +1,17 @@
 """Step rules and their schedules."""
 
 from fastreg.solvers.adam import Adam, AdamState
-from fastreg.solvers.base import Problem, Solver
+from fastreg.solvers.base import Problem, Solver, Terms
 from fastreg.solvers.defaults import default_solver
 from fastreg.solvers.gradient_descent import GradientDescent, GradientDescentState
 
-__all__ = ["Adam", "AdamState", "GradientDescent", "GradientDescentState", "Problem", "Solver", "default_solver"]
+__all__ = [
+    "Adam",
+    "AdamState",
+    "GradientDescent",
+    "GradientDescentState",
+    "Problem",
+    "Solver",
+    "Terms",
+    "default_solver",
+]

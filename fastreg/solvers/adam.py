@@ -7,6 +7,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from fastreg.kernels.solver_step import ops
 from fastreg.solvers.base import Problem, Solver
 
 
@@ -75,12 +76,9 @@ class Adam(Solver):
 
     def step(self, problem: Problem, y: Tensor, state: AdamState, row: Tensor) -> AdamState:
         """One step of Adam."""
-        rate, mean_correction, square_correction = row.unbind(0)
-        gradient = problem.gradient(state.x, y)
-        mean = self.betas[0] * state.mean + (1 - self.betas[0]) * gradient
-        square = self.betas[1] * state.square + (1 - self.betas[1]) * gradient.square()
-        scale = (square / square_correction).sqrt() + self.epsilon
-        return AdamState(state.x - rate / mean_correction * mean / scale, mean, square)
+        data, prior, prior_scale, data_scale = problem.terms(state.x, y)
+        following = ops.adam_step(*state, data, prior, prior_scale, row, *self.betas, self.epsilon, data_scale)
+        return AdamState(*following)
 
     def result(self, problem: Problem, state: AdamState) -> Tensor:
         """The image."""

@@ -9,8 +9,18 @@ from typing import Any, ClassVar, NamedTuple
 from torch import Tensor, nn
 
 from fastreg.fidelities import Fidelity
+from fastreg.kernels.solver_step import reference
 from fastreg.operators.base import LinearOperator
 from fastreg.regularizers.base import Regularizer
+
+
+class Terms(NamedTuple):
+    """The two parts of a gradient, ``[B, C, H, W]``, and what each is to be multiplied by, ``[B]``; None stands for one."""
+
+    data: Tensor
+    prior: Tensor
+    prior_scale: Tensor
+    data_scale: Tensor | None
 
 
 class Problem(NamedTuple):
@@ -38,10 +48,14 @@ class Problem(NamedTuple):
 
         For L2 this is A*(A x - y) + sigma^2 lambda |Omega| grad R(x), so that step sizes and tolerances mean the same everywhere.
         """
-        variance = self.sigma.square()
-        data = self.fidelity.gradient_through(self.operator, x, y, self.sigma)
-        prior = self.prior.gradient(x)
-        return variance * data + (variance * self.weight * (x.shape[-2] * x.shape[-1])) * prior
+        return reference.combined(*self.terms(x, y))
+
+    def terms(self, x: Tensor, y: Tensor) -> Terms:
+        """`gradient` in its parts, for a step that adds them up and moves the image in one pass over memory."""
+        data, data_scale = self.fidelity.scaled_gradient_through(self.operator, x, y, self.sigma)
+        prior_scale = self.sigma.square() * self.weight * (x.shape[-2] * x.shape[-1])
+        factor = None if data_scale is None else data_scale.flatten()
+        return Terms(data, self.prior.gradient(x), prior_scale.flatten(), factor)
 
 
 class Solver(nn.Module, abc.ABC):

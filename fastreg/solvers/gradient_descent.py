@@ -7,6 +7,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from fastreg.kernels.solver_step import ops
 from fastreg.solvers.base import Problem, Solver
 
 
@@ -57,7 +58,8 @@ class GradientDescent(Solver):
 
     def step(self, problem: Problem, y: Tensor, state: GradientDescentState, row: Tensor) -> GradientDescentState:
         """One step along the negative gradient."""
-        return state._replace(x=state.x - row[0] * state.unit * problem.gradient(state.x, y))
+        data, prior, prior_scale, data_scale = problem.terms(state.x, y)
+        return state._replace(x=ops.descent_step(state.x, data, prior, prior_scale, row[0] * state.unit, data_scale))
 
     def result(self, problem: Problem, state: GradientDescentState) -> Tensor:
         """The image."""

@@ -9,10 +9,12 @@ from typing import Protocol
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor
+from torch import Tensor, nn
 
 from fastreg.kernels.blur_gradient import reference
+from fastreg.kernels.blur_gradient.convolution import convolve
 from fastreg.kernels.blur_gradient.geometry import Geometry
+from fastreg.kernels.blur_gradient.open_path import residual
 
 
 class Path(Protocol):
@@ -21,60 +23,69 @@ class Path(Protocol):
     def blur(self, x: Tensor) -> Tensor:
         """A x."""
 
-    def adjoint(self, r: Tensor, height: int, width: int) -> Tensor:
-        """A* r, an image of `height` x `width` pixels."""
+    def adjoint(self, r: Tensor) -> Tensor:
+        """A* r."""
 
 
-class Direct:
+class Direct(nn.Module):
     """One convolution with all taps."""
 
+    psf: Tensor
+
     def __init__(self, psf: Tensor, geometry: Geometry) -> None:
-        self.psf, self.geometry = psf, geometry
+        super().__init__()
+        self.register_buffer("psf", psf, persistent=False)
+        self.geometry = geometry
 
     def blur(self, x: Tensor) -> Tensor:
         """A x."""
         return reference.blur(x, self.psf, self.geometry)
 
-    def adjoint(self, r: Tensor, height: int, width: int) -> Tensor:
+    def adjoint(self, r: Tensor) -> Tensor:
         """A* r."""
         return reference.blur_adjoint(r, self.psf, self.geometry)
 
 
-class Separable:
+class Separable(nn.Module):
     """A sum of convolutions along columns and rows, from the singular vectors of the PSF."""
+
+    columns: Tensor
+    rows: Tensor
 
     def __init__(self, columns: Tensor, rows: Tensor, geometry: Geometry) -> None:
         """`columns` is ``[rank, h]`` and `rows` ``[rank, w]``; their outer products add up to the PSF."""
-        self.columns, self.rows, self.geometry = columns, rows, geometry
-
-    def _filters(self) -> tuple[Tensor, Tensor]:
-        rank = len(self.columns)
-        return self.columns.flip(1).reshape(rank, 1, -1, 1), self.rows.flip(1).reshape(rank, 1, 1, -1)
+        super().__init__()
+        self.register_buffer("columns", columns, persistent=False)
+        self.register_buffer("rows", rows, persistent=False)
+        self.geometry = geometry
 
     def blur(self, x: Tensor) -> Tensor:
         """A x: rows first, one channel a rank; the columns then add the channels up."""
         extended = self.geometry.extend(x)
-        columns, rows = self._filters()
-        parts = F.conv2d(extended.reshape(-1, 1, *extended.shape[-2:]), rows)
-        result = F.conv2d(parts, columns.transpose(0, 1))
+        parts = convolve(extended.reshape(-1, 1, *extended.shape[-2:]), self.rows.flip(1)[:, None, None, :])
+        result = convolve(parts, self.columns.flip(1)[None, :, :, None])
         return result.reshape(*x.shape[:2], *result.shape[-2:])
 
-    def adjoint(self, r: Tensor, height: int, width: int) -> Tensor:
+    def adjoint(self, r: Tensor) -> Tensor:
         """A* r."""
-        columns, rows = self._filters()
-        parts = F.conv_transpose2d(r.reshape(-1, 1, *r.shape[-2:]), columns.transpose(0, 1))
-        result = F.conv_transpose2d(parts, rows)
+        height, width = self.geometry.height, self.geometry.width
+        parts = convolve(r.reshape(-1, 1, *r.shape[-2:]), self.columns[:, None, :, None], (height - 1, 0))
+        result = convolve(parts, self.rows[None, :, None, :], (0, width - 1))
         return self.geometry.fold(result.reshape(*r.shape[:2], *result.shape[-2:]))
 
 
-class Taps:
+class Taps(nn.Module):
     """A sum of shifted images, one for each tap that is not zero."""
 
+    values: Tensor
+
     def __init__(self, psf: Tensor, geometry: Geometry) -> None:
+        super().__init__()
         self.geometry = geometry
         mirrored = psf.flip(0, 1)
         self.offsets: list[tuple[int, int]] = [(int(row), int(column)) for row, column in mirrored.nonzero()]
-        self.values = torch.stack([mirrored[at] for at in self.offsets]) if self.offsets else psf.new_zeros(0)
+        values = torch.stack([mirrored[at] for at in self.offsets]) if self.offsets else psf.new_zeros(0)
+        self.register_buffer("values", values, persistent=False)
 
     def blur(self, x: Tensor) -> Tensor:
         """A x."""
@@ -82,7 +93,7 @@ class Taps:
         size = (extended.shape[-2] - self.geometry.height + 1, extended.shape[-1] - self.geometry.width + 1)
         return self._sum(extended, size, self.offsets)
 
-    def adjoint(self, r: Tensor, height: int, width: int) -> Tensor:
+    def adjoint(self, r: Tensor) -> Tensor:
         """A* r."""
         rows, columns = self.geometry.height - 1, self.geometry.width - 1
         size = (r.shape[-2] + rows, r.shape[-1] + columns)
@@ -96,10 +107,13 @@ class Taps:
         return result
 
 
-class Fourier:
+class Fourier(nn.Module):
     """A product of transforms: on the image itself for `circular`, on the extended image otherwise."""
 
+    transform: Tensor
+
     def __init__(self, psf: Tensor, geometry: Geometry, height: int, width: int) -> None:
+        super().__init__()
         self.geometry = geometry
         self.size = fourier_size(geometry, height, width)
         if geometry.boundary == "circular":
@@ -110,7 +124,7 @@ class Fourier:
             embedded.index_put_((rows[:, None], columns[None, :]), psf, accumulate=True)
         else:
             embedded = F.pad(psf, (0, self.size[1] - geometry.width, 0, self.size[0] - geometry.height))
-        self.transform = torch.fft.rfft2(embedded)
+        self.register_buffer("transform", torch.fft.rfft2(embedded), persistent=False)
 
     def blur(self, x: Tensor) -> Tensor:
         """A x."""
@@ -122,7 +136,7 @@ class Fourier:
         rows, columns = self.geometry.height - 1, self.geometry.width - 1
         return full[..., rows : extended.shape[-2], columns : extended.shape[-1]]
 
-    def adjoint(self, r: Tensor, height: int, width: int) -> Tensor:
+    def adjoint(self, r: Tensor) -> Tensor:
         """A* r."""
         if self.geometry.boundary == "circular":
             return self._multiply(r, self.transform.conj())
@@ -133,8 +147,7 @@ class Fourier:
 
     def circular_gradient(self, x: Tensor, y: Tensor) -> Tensor:
         """``A*(A x - y)`` for the rule `circular`, with three transforms: the residual is formed among the frequencies."""
-        residual = self.transform * torch.fft.rfft2(x, s=self.size) - torch.fft.rfft2(y, s=self.size)
-        result: Tensor = torch.fft.irfft2(self.transform.conj() * residual, s=self.size)
+        result: Tensor = torch.fft.irfft2(self.transform.conj() * residual(self.transform, x, y), s=self.size)
         return result
 
     def _multiply(self, x: Tensor, transform: Tensor) -> Tensor:

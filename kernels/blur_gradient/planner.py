@@ -9,11 +9,14 @@ from torch import Tensor
 
 from fastreg.kernels import settings
 from fastreg.kernels._triton import usable
-from fastreg.kernels.blur_gradient import costs, ops, reference
+from fastreg.kernels.blur_gradient import costs, reference
 from fastreg.kernels.blur_gradient.costs import Candidate, Work
 from fastreg.kernels.blur_gradient.geometry import Geometry, cropped
 from fastreg.kernels.blur_gradient.paths import Direct, Fourier, Path, Separable, Taps, factors
 from fastreg.kernels.blur_gradient.tables import TapTable, tabulate
+
+#: How many plans a planner remembers: those with transforms are as large as the images they are for.
+_MOST_PLANS = 4
 
 
 @dataclasses.dataclass(frozen=True)
@@ -38,11 +41,13 @@ class Plan:
 
     def adjoint(self, r: Tensor) -> Tensor:
         """A* r."""
-        return self.path.adjoint(r, *self.work.shape[-2:])
+        return self.path.adjoint(r)
 
     def gradient(self, x: Tensor, y: Tensor, scale: Tensor | None = None, weights: Tensor | None = None) -> Tensor:
         """``A*(scale * weights * (A x - y))``; `scale` is ``[B]``, `weights` broadcasts against y."""
         if self.tables and usable(x, y, scale, weights):
+            from fastreg.kernels.blur_gradient import ops  # imports Triton
+
             if self.choice == "triton_separable":
                 columns, rows = self.tables
                 return ops.separable_gradient(x, y, columns, rows, scale, weights)
@@ -108,6 +113,7 @@ class Planner:
         self.box, self.geometry = cropped(exact, boundary)
         self.whole = (int(psf.shape[0]), int(psf.shape[1]))
         self.taps = int((self.box != 0).sum())
+        self._factors: dict[torch.dtype, tuple[Tensor, Tensor]] = {}
         self._plans: dict[tuple[object, ...], Plan] = {}
 
     def plan(self, shape: tuple[int, ...], dtype: torch.dtype, device: torch.device, choice: str | None = None) -> Plan:
@@ -119,15 +125,22 @@ class Planner:
             If the PSF reaches too far beyond such an image, or `choice` cannot be used.
         """
         key = (tuple(shape), dtype, device, choice)
-        if key not in self._plans:
-            self._plans[key] = self._make(shape, dtype, device, choice)
-        return self._plans[key]
+        found = self._plans.get(key)
+        if found is None:
+            with torch.inference_mode(False), torch.no_grad():  # kept for calls that may differentiate
+                found = self._make(shape, dtype, device, choice)
+            if len(self._plans) >= _MOST_PLANS:  # the oldest goes: a folder may have an image of every size
+                self._plans.pop(next(iter(self._plans)), None)
+            self._plans[key] = found
+        return found
 
     def _make(self, shape: tuple[int, ...], dtype: torch.dtype, device: torch.device, choice: str | None) -> Plan:
         batch, channels, height, width = shape
         self.geometry.check(height, width)
-        # dropping what lies below the rounding of the dtype keeps the error that of the arithmetic
-        columns, rows = factors(self.box, 8 * torch.finfo(dtype).eps)
+        if dtype not in self._factors:
+            # dropping what lies below the rounding of the dtype keeps the error that of the arithmetic
+            self._factors[dtype] = factors(self.box, 8 * torch.finfo(dtype).eps)
+        columns, rows = self._factors[dtype]
         work = Work((batch, channels, height, width), self.geometry, len(rows), self.taps, dtype, device)
         found = costs.candidates(work)
         by_name = {candidate.name: candidate for candidate in found}

@@ -5,23 +5,23 @@
 
 from __future__ import annotations
 
-import torch.nn.functional as F
 from torch import Tensor
 
+from fastreg.kernels.blur_gradient import convolution
 from fastreg.kernels.blur_gradient.geometry import Geometry, centred
 
 
 def convolve(x: Tensor, psf: Tensor) -> Tensor:
     """Convolution of the planes of ``[B, C, H, W]`` with ``[h, w]``, where the PSF lies wholly inside."""
     planes = x.reshape(-1, 1, *x.shape[-2:])
-    result = F.conv2d(planes, psf.flip(0, 1)[None, None])
+    result = convolution.convolve(planes, psf.flip(0, 1)[None, None])
     return result.reshape(*x.shape[:2], *result.shape[-2:])
 
 
 def convolve_adjoint(r: Tensor, psf: Tensor) -> Tensor:
     """Transpose of `convolve`."""
     planes = r.reshape(-1, 1, *r.shape[-2:])
-    result = F.conv_transpose2d(planes, psf.flip(0, 1)[None, None])
+    result = convolution.convolve(planes, psf[None, None], (psf.shape[0] - 1, psf.shape[1] - 1))
     return result.reshape(*r.shape[:2], *result.shape[-2:])
 
 

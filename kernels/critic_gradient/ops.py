@@ -12,9 +12,9 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from fastreg.kernels import settings
-from fastreg.kernels._triton import triton_op, usable
-from fastreg.kernels.critic_gradient import reference, triton_chain
+from fastreg.kernels._triton import usable
+from fastreg.kernels.critic_gradient import reference
+from fastreg.kernels.critic_gradient.reference import DTYPES, PRECISIONS
 
 CHOICES = ("reference", "triton")
 
@@ -47,8 +47,8 @@ def energy_and_gradient(
     ValueError
         If an option is unknown, or Triton is asked for where it cannot run.
     """
-    if precision not in triton_chain.PRECISIONS:
-        raise ValueError(f"precision must be one of {triton_chain.PRECISIONS}, got {precision!r}")
+    if precision not in PRECISIONS:
+        raise ValueError(f"precision must be one of {PRECISIONS}, got {precision!r}")
     if choice is not None and choice not in CHOICES:
         raise ValueError(f"choice must be one of {CHOICES}, got {choice!r}")
     parameters = [*weights, *biases]
@@ -56,23 +56,16 @@ def energy_and_gradient(
     possible = usable(x) and not differentiated and all(parameter.device == x.device for parameter in parameters)
     if choice == "triton" and not possible:
         raise ValueError("the Triton path takes float32 images on a GPU, and nothing that is differentiated")
-    if choice is None:
-        choice = settings.of(x.device)["critic_gradient"]["choice"] if possible else "reference"
+    if choice is None and possible:
+        from fastreg.kernels.critic_gradient.triton_chain import measured_choice
+
+        choice = measured_choice(x.device)
     if choice == "triton":
+        from fastreg.kernels.critic_gradient.triton_chain import energy_and_gradient_op
+
         energy, gradient = energy_and_gradient_op(x, list(weights), list(biases), list(strides), activation, precision)
         return energy, gradient
     if precision in ("bf16", "fp16"):
-        dtype = triton_chain.DTYPES[precision]
+        dtype = DTYPES[precision]
         weights, biases = [weight.to(dtype) for weight in weights], [bias.to(dtype) for bias in biases]
     return reference.energy_and_gradient(x, weights, biases, strides, activation)
-
-
-@triton_op("critic_energy_and_gradient")
-def energy_and_gradient_op(
-    x: Tensor, weights: list[Tensor], biases: list[Tensor], strides: list[int], activation: str, precision: str
-) -> tuple[Tensor, Tensor]:
-    """``torch.ops.fastreg.critic_energy_and_gradient``; `energy_and_gradient` is the call to use."""
-    if not x.is_cuda:
-        energy, gradient = reference.energy_and_gradient(x, weights, biases, strides, activation)
-        return energy, gradient.contiguous()
-    return triton_chain.energy_and_gradient(x, weights, biases, strides, activation, precision)

@@ -14,6 +14,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+#: What the operands of the convolutions can be rounded to, and the dtype they are kept in.
+DTYPES = {"ieee": torch.float32, "tf32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
+PRECISIONS = tuple(DTYPES)
 LEAKY_SLOPE = 0.2
 ACTIVATIONS = ("relu", "leaky_relu", "silu")
 

@@ -13,8 +13,11 @@ import torch
 from torch import Tensor
 
 from fastreg.kernels import settings
-from fastreg.kernels._triton import available
-from fastreg.kernels.critic_gradient.reference import LEAKY_SLOPE
+from fastreg.kernels._triton import available, triton_op
+from fastreg.kernels.critic_gradient import reference
+from fastreg.kernels.critic_gradient.reference import DTYPES, LEAKY_SLOPE, PRECISIONS
+
+__all__ = ["CODES", "DTYPES", "PRECISIONS", "energy_and_gradient", "energy_and_gradient_op", "measured_choice"]
 
 if available():
     from torch.library import wrap_triton
@@ -23,8 +26,6 @@ if available():
 
 #: What the kernels call the activations.
 CODES = {"none": 0, "relu": 1, "leaky_relu": 2, "silu": 3}
-PRECISIONS = ("ieee", "tf32", "bf16", "fp16")
-DTYPES = {"ieee": torch.float32, "tf32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 
 
 def energy_and_gradient(
@@ -73,6 +74,24 @@ def energy_and_gradient(
         _backward(cotangent, weights[k], strides[k], before, saved, bits, output, scale, precision)
         cotangent = output
     return energy, gradient
+
+
+@triton_op("critic_energy_and_gradient")
+def energy_and_gradient_op(
+    x: Tensor, weights: list[Tensor], biases: list[Tensor], strides: list[int], activation: str, precision: str
+) -> tuple[Tensor, Tensor]:
+    """``torch.ops.fastreg.critic_energy_and_gradient``; `ops.energy_and_gradient` is the call to use."""
+    if not x.is_cuda:
+        energy, gradient = reference.energy_and_gradient(x, weights, biases, strides, activation)
+        return energy, gradient.contiguous()
+    return energy_and_gradient(x, weights, biases, strides, activation, precision)
+
+
+@torch.compiler.assume_constant_result  # type: ignore[untyped-decorator]
+def measured_choice(device: torch.device) -> str:
+    """What the settings of a device say is faster; a compiler takes it for a constant and does not trace the look-up."""
+    choice: str = settings.of(device)["critic_gradient"]["choice"]
+    return choice
 
 
 def _forward(

@@ -44,7 +44,7 @@ def test_bad_input_is_refused() -> None:
 
 @pytest.mark.skipif(not available(), reason="needs triton")
 def test_opcheck() -> None:
-    torch.library.opcheck(ops.energy_and_gradient_op, (torch.rand(2, 3, 9, 10), *chain(), "ieee"))
+    torch.library.opcheck(triton_chain.energy_and_gradient_op, (torch.rand(2, 3, 9, 10), *chain(), "ieee"))
 
 
 @pytest.mark.skipif(not available(), reason="needs triton")
@@ -78,3 +78,21 @@ def test_the_first_and_last_cotangents_of_half_precision_do_not_vanish() -> None
     exact = reference.energy_and_gradient(x, weights, biases, strides, activation)[1]
     half = ops.energy_and_gradient(x, weights, biases, strides, activation, precision="fp16")[1]
     assert float((half - exact).norm() / exact.norm()) < 0.02
+
+
+def test_the_choice_is_a_constant_of_a_compiled_program(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What was measured is looked up in a file, which a compiler cannot trace and is not to: one graph without breaks."""
+    asked = []
+
+    def of(device: torch.device) -> dict[str, dict[str, str]]:
+        asked.append(device)
+        return {"critic_gradient": {"choice": "triton"}}
+
+    monkeypatch.setattr(triton_chain.settings, "of", of)
+
+    def doubled(x: Tensor) -> Tensor:
+        return 2 * x if triton_chain.measured_choice(x.device) == "triton" else x
+
+    x = torch.rand(3)
+    torch.testing.assert_close(torch.compile(doubled, backend="eager", fullgraph=True)(x), 2 * x)
+    assert asked == [x.device]

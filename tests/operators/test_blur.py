@@ -12,7 +12,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-import fastreg.operators.blur as module
+from fastreg.kernels.blur_gradient.open_path import Open, prefers_fourier
 from fastreg.operators import Blur, gaussian_psf
 from tests.registry import BLUR_BOUNDARIES, BLUR_SIZES, blur, random
 
@@ -55,25 +55,23 @@ def test_any_size(boundary: str, sides: tuple[int, int], extra: tuple[int, int],
     torch.testing.assert_close((y * u).sum(), (x * operator.adjoint(u)).sum(), rtol=1e-10, atol=1e-10)
 
 
-@pytest.mark.parametrize("boundary", [name for name in BLUR_BOUNDARIES if name != "circular"])
+@BOUNDARIES
 @pytest.mark.parametrize(("sides", "image"), SIZES)
-def test_paths_agree(
-    boundary: str, sides: tuple[int, int], image: tuple[int, int], monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_planned_and_open_ways_agree(boundary: str, sides: tuple[int, int], image: tuple[int, int]) -> None:
     operator, shape = blur(boundary, sides, image, torch.float64)
     x = random(shape)
-    results = []
-    for fft in (False, True):
-        monkeypatch.setattr(module, "_prefers_fft", lambda psf, fft=fft: fft)
-        y = operator(x)
-        results.append((y, operator.adjoint(y)))
-    for direct, fast in zip(*results, strict=True):
-        torch.testing.assert_close(fast, direct, rtol=0, atol=1e-12)
+    y = operator(x)
+    gradient = operator.gradient(x, y + 0.1)
+    for fourier in (False, True):
+        way = Open(operator.psf, boundary, fourier)
+        torch.testing.assert_close(way.blur(x), y, rtol=0, atol=1e-12)
+        torch.testing.assert_close(way.adjoint(y), operator.adjoint(y), rtol=0, atol=1e-12)
+        torch.testing.assert_close(way.gradient(x, y + 0.1), gradient, rtol=0, atol=1e-12)
 
 
 def test_large_psfs_take_the_fft_and_small_ones_do_not() -> None:
-    assert not module._prefers_fft(torch.ones(15, 15))
-    assert module._prefers_fft(torch.ones(17, 16))
+    assert not prefers_fourier(torch.ones(15, 15))
+    assert prefers_fourier(torch.ones(17, 16))
 
 
 def test_reflect_takes_a_psf_larger_than_the_image() -> None:

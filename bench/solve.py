@@ -140,18 +140,27 @@ def measure(options: argparse.Namespace) -> dict[str, Any]:
         for name in samples
         if baseline in samples and name != baseline
     ]
-    if not options.quick:
-        for name in samples:
-            rows[name]["memory"] = fresh.ask("memory", name, settings, options.threads, case.kind)
-            say(f"{name}: peak memory of a solve {rows[name]['memory']['solve'] / 1e6:.0f} MB")
-        small = settings._replace(height=START_SIZE[0], width=START_SIZE[1])
-        document["start"] = {
-            name: fresh.cold_and_warm(name, small, options.threads, case.kind)
-            for name in samples
-            if name.startswith(("compiled-ieee", "optimized-ieee"))
-        }
     document["rows"] = list(rows.values())
     return document
+
+
+def measure_fresh(document: dict[str, Any], options: argparse.Namespace) -> None:
+    """Add peak memory and starts to the document; what fails is said, and the rest goes on."""
+    settings = cases.Settings(*options.size, options.iterations, options.device)
+    small = settings._replace(height=START_SIZE[0], width=START_SIZE[1])
+    kind = document["case"]["critic"]
+    document["start"] = {}
+    for row in document["rows"]:
+        name = row["name"]
+        if "p50" not in row:
+            continue
+        try:
+            row["memory"] = fresh.ask("memory", name, settings, options.threads, kind)
+            say(f"{name}: peak memory of a solve {row['memory']['solve'] / 1e6:.0f} MB")
+            if name in ("compiled-ieee", "optimized-ieee"):
+                document["start"][name] = fresh.cold_and_warm(name, small, options.threads, kind)
+        except RuntimeError as error:
+            say(str(error))
 
 
 def choosing(document: dict[str, Any]) -> dict[str, float]:
@@ -209,10 +218,13 @@ def main(arguments: Sequence[str]) -> int:
     torch.set_num_threads(options.threads)
     use_persistent_cache()
     document = measure(options)
-    document["choosing"] = choosing(document)
-    summarise(document)
     output = options.output or RESULTS / file_name(document)
     output.parent.mkdir(parents=True, exist_ok=True)
+    output.write_text(json.dumps(document, indent=1) + "\n")
+    if not options.quick:
+        measure_fresh(document, options)
+    document["choosing"] = choosing(document)
+    summarise(document)
     output.write_text(json.dumps(document, indent=1) + "\n")
     say(f"written: {output}")
     return int(not all(row["passed"] for row in document["rows"]))

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import argparse
+
 import pytest
 import torch
 
-from bench import cases, reference, solve
+from bench import cases, fresh, reference, solve
 from fastreg.operators import Identity
 from fastreg.regularizers import ALR_RELEASED, PatchCritic
 
@@ -65,6 +67,24 @@ def test_what_compiling_costs_is_read_off() -> None:
     start = {"compiled-ieee": {"cold": {"compiling": 30.0}, "warm": {"compiling": 5.0}}}
     assert solve.choosing({"rows": rows, "start": start}) == {"SAVED": 0.6, "COMPILING": 30.0, "COMPILING_WARM": 5.0}
     assert solve.choosing({"rows": rows[1:]}) == {}
+
+
+def test_a_fresh_process_that_fails_spoils_nothing(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def ask(measure: str, name: str, *arguments: object) -> dict[str, float]:
+        if name == "eager":
+            raise RuntimeError("eager ran out of memory")
+        return {"solve": 2e8, "process": 3e8}
+
+    monkeypatch.setattr(fresh, "ask", ask)
+    monkeypatch.setattr(fresh, "cold_and_warm", lambda name, *arguments: {"of": name})
+    rows = [{"name": "autograd", "p50": 1.0}, {"name": "eager", "p50": 1.0}, {"name": "compiled-ieee", "p50": 1.0}]
+    document = {"case": {"critic": "random"}, "rows": [*rows, {"name": "optimized-ieee", "error": "woke up"}]}
+    solve.measure_fresh(document, argparse.Namespace(size=(32, 32), iterations=2, device="cpu", threads=1))
+    assert ["memory" in row for row in document["rows"]] == [True, False, True, False]
+    assert document["start"] == {"compiled-ieee": {"of": "compiled-ieee"}}
+    assert "eager ran out of memory" in capsys.readouterr().out
 
 
 def test_names_of_files() -> None:

@@ -37,7 +37,7 @@ REPORTED = 11
 TUNED_ON, TUNED_SIZE = 4, 96
 #: The critic is compared with its earlier selves on the same photographs, cropped further, at these levels of noise.
 SELECTED_ON, SELECTED_SIZE = (
-    tuning.TuningPlan("denoise", (0.05, 0.1, 0.2, 0.4), (lambda height, width: Identity(),)),
+    tuning.TuningPlan("denoise", (0.05, 0.1, 0.2), (lambda height, width: Identity(),)),
     48,
 )
 #: Iterations of the first comparisons, the best critics being young; each that follows comes after twice as many.

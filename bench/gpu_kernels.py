@@ -69,7 +69,7 @@ def solver_step(sizes: list[int], device: torch.device) -> Iterator[tuple[dict[s
 
 
 def psfs() -> Iterator[tuple[str, Tensor]]:
-    """Dense, rank 1 and sparse PSFs of the sides that issue 3 names."""
+    """Dense, rank 1 and sparse PSFs of sides from 3 to 25."""
     generator = torch.Generator().manual_seed(0)
     for side in (3, 7, 15, 25):
         dense = torch.rand(side, side, generator=generator)

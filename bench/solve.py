@@ -36,7 +36,7 @@ from fastreg.precision import tensor_float
 RESULTS = Path(__file__).parent / "results"
 #: What the others are compared with.
 BASELINES = ("autograd", "autograd-compiled")
-#: Times that issue 3 asks for over eager autograd on a CPU, by contender.
+#: Speed-ups over eager autograd on a CPU that are aimed at, by contender.
 TARGETS = {"compiled-ieee": 2.5, "compiled-bf16": 4.5, "optimized-ieee": 10.0, "optimized-bf16": 10.0}
 #: The start is timed on a small image: what the compiler does is the same for every size.
 START_SIZE = (66, 98)

@@ -29,7 +29,7 @@ from torch import Tensor
 from bench import cases, fresh, machine, reference, timing
 from fastreg import metrics
 from fastreg.compile_cache import use_persistent_cache
-from fastreg.export.parity import GATES
+from fastreg.gates import GATES
 from fastreg.operators import Identity
 from fastreg.precision import tensor_float
 

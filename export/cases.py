@@ -2,22 +2,19 @@
 
 from __future__ import annotations
 
-import copy
 import dataclasses
 import math
 
-import numpy as np
 import torch
 from torch import Tensor
 
+from fastreg import gates
 from fastreg.export.formats import Metadata
 from fastreg.operators import Blur, LinearOperator, Mask, gaussian_psf
 from fastreg.precision import tensor_float
 from fastreg.restorer import Restorer
+from fastreg.samples import photograph, sigmas
 from fastreg.zoo import WeightRule
-
-#: Where the weight rule has no range of its own.
-_SIGMAS = (0.02, 0.2)
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -86,41 +83,8 @@ def make(restorer: Restorer, metadata: Metadata) -> list[Case]:
 
 
 def own_error(restorer: Restorer, case: Case) -> float:
-    """Root mean square difference between the eager float32 solve of a case and the same solve in float64.
-
-    Rounding is amplified by every step. Where this exceeds a gate, no float32 program can be expected to pass it.
-    """
-    exact = copy.deepcopy(Restorer(case.operator, restorer.fidelity, restorer.prior, restorer.solver)).double()
-    with torch.no_grad():
-        x = exact.solve(case.y.double(), case.sigma.double(), case.weight.double())
-    return float((x - case.reference).flatten(1).square().mean(1).sqrt().max())
-
-
-def sigmas(rule: WeightRule | None) -> tuple[float, float]:
-    """The ends of the range of sigma that a weight rule was tuned for, or usual ones."""
-    if rule is None or len(rule.knots) < 2:
-        return _SIGMAS
-    return math.exp(float(rule.knots[0])), math.exp(float(rule.knots[-1]))
-
-
-def photograph(name: str, shape: tuple[int, int, int, int]) -> Tensor:
-    """Pieces of a photograph that comes with scikit-image, ``[B, C, H, W]``; a large one is mirrored at its borders."""
-    from skimage import data
-
-    pixels = np.asarray(getattr(data, name)(), np.float32)[..., :3] / 255
-    batch, channels, height, width = shape
-    pieces = []
-    for k in range(batch):
-        top, left = 100 + 37 * k, 120 + 23 * k
-        rows, columns = _mirrored(top, height, pixels.shape[0]), _mirrored(left, width, pixels.shape[1])
-        piece = pixels[rows][:, columns].transpose(2, 0, 1)
-        pieces.append(piece if channels == 3 else piece.mean(0, keepdims=True).repeat(channels, 0))
-    return torch.from_numpy(np.ascontiguousarray(np.stack(pieces)))
-
-
-def _mirrored(start: int, length: int, size: int) -> np.ndarray:
-    index = np.arange(start, start + length) % (2 * size)
-    return np.minimum(index, 2 * size - 1 - index)
+    """How far the eager float32 solve of a case is from the same solve in float64, see `fastreg.gates.own_error`."""
+    return gates.own_error(Restorer(case.operator, restorer.fidelity, restorer.prior, restorer.solver), case)
 
 
 def _case(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
@@ -12,6 +13,9 @@ from fastreg.operators.base import LinearOperator
 from fastreg.precision import tensor_float
 from fastreg.restorer import Restorer
 from fastreg.solvers.base import Problem
+
+if TYPE_CHECKING:
+    from fastreg.gates import Report
 
 #: Number formats for the convolutions of a prior; everything else stays in float32.
 PRECISIONS: dict[str, torch.dtype] = {
@@ -43,6 +47,8 @@ class CompiledRestorer(Restorer):
         self.weight_rule = restorer.weight_rule
         self.precision = precision
         use_persistent_cache()
+        #: What a comparison with the eager solve found; None if there was none.
+        self.report: Report | None = None
         self._compiled = torch.compile(self._step, dynamic=True)
 
     def _step(

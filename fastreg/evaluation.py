@@ -41,6 +41,8 @@ class Evaluator:
         What to measure.
     shard
         ``(i, n)``: only the i-th of n equal parts of the images, counted from 1, for several processes side by side.
+    accept_drift
+        Measure also with a precision that is outside its gates.
 
     Raises
     ------
@@ -48,7 +50,7 @@ class Evaluator:
         If there are no images, the model is unknown, or a setting is out of its range.
     """
 
-    def __init__(self, settings: Settings, shard: tuple[int, int] = (1, 1)) -> None:
+    def __init__(self, settings: Settings, shard: tuple[int, int] = (1, 1), accept_drift: bool = False) -> None:
         part, parts = shard
         if not 1 <= part <= parts:
             raise ValueError(f"the part must be one of 1/{parts} to {parts}/{parts}, got {part}/{parts}")
@@ -64,7 +66,7 @@ class Evaluator:
             operator, settings.prior, settings.iterations, settings.weight, settings.device
         )
         self.restorer = options.prepare(
-            restorer, settings.precision, settings.compile, len(self.files) * len(settings.sigmas)
+            restorer, settings.precision, settings.compile, len(self.files) * len(settings.sigmas), accept_drift
         )
         self.empty = Evaluation(settings, zoo.fingerprint(restorer.prior), versions(restorer))
 

@@ -164,15 +164,16 @@ def make_restorer(
     return restorer.to(choose_device(device)).eval()
 
 
-def prepare(restorer: Restorer, precision: str, mode: str, images: int) -> Restorer:
+def prepare(restorer: Restorer, precision: str, mode: str, images: int, accept_drift: bool = False) -> Restorer:
     """The restorer to run on so many images: compiled where that is asked for, or where the precision is not IEEE float32.
 
-    The mode ``auto`` compiles once the images ahead make it worth the wait.
+    The mode ``auto`` compiles once the images ahead make it worth the wait. Another precision than IEEE float32 is first compared
+    with it, see `Restorer.compile`; outside the gates it is refused, unless `accept_drift` says otherwise.
 
     Raises
     ------
     ValueError
-        If the precision or the mode is unknown, or they contradict each other.
+        If the precision or the mode is unknown, they contradict each other, or the precision is outside its gates.
     """
     if precision not in PRECISIONS:
         raise ValueError(f"the precision must be one of {', '.join(PRECISIONS)}, got {precision!r}")
@@ -180,6 +181,8 @@ def prepare(restorer: Restorer, precision: str, mode: str, images: int) -> Resto
         raise ValueError(f"compile must be one of {', '.join(COMPILE_MODES)}, got {mode!r}")
     if mode == "never" and precision != "ieee":
         raise ValueError(f"the precision {precision} needs the compiled solver: leave out --compile never")
-    if mode == "always" or precision != "ieee":
-        return restorer.compile(precision=precision)
+    if precision != "ieee":
+        return restorer.compile(precision=precision, check=True, accept_drift=accept_drift)
+    if mode == "always":
+        return restorer.compile()
     return restorer if mode == "never" else ThriftyRestorer(restorer, images)

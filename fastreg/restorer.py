@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Iterator
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, nn
@@ -16,6 +17,10 @@ from fastreg.regularizers.base import Regularizer
 from fastreg.solvers.base import Problem, Solver
 from fastreg.solvers.defaults import default_solver
 from fastreg.zoo import ModelCard, WeightRule
+
+if TYPE_CHECKING:
+    from fastreg.compilation import CompiledRestorer
+    from fastreg.gates import Report
 
 
 class Restorer(nn.Module):
@@ -113,7 +118,9 @@ class Restorer(nn.Module):
         shape = (-1, 1, 1, 1)
         return Problem(self.operator, self.fidelity, self.prior, sigma.reshape(shape), weight.reshape(shape))
 
-    def compile(self, precision: str = "ieee") -> Restorer:  # type: ignore[override]
+    def compile(  # type: ignore[override]
+        self, precision: str = "ieee", check: bool = False, accept_drift: bool = False
+    ) -> CompiledRestorer:
         """A restorer that runs the same solve as a compiled program, many times faster once it is warm.
 
         Parameters
@@ -121,20 +128,29 @@ class Restorer(nn.Module):
         precision
             Number format of the prior's convolutions: ``"ieee"`` (float32), ``"bf16"``, and on CUDA ``"tf32"``, ``"fp16"``.
             Iterates, data terms and sums stay in float32.
+        check
+            Restore pieces of three photographs with this restorer and with the compiled one, at noise levels of the range that
+            the weight was tuned for, and hold the differences against `fastreg.gates.GATES`. The result says what was found as
+            its `report`; to judge on images of your own call `fastreg.gates.judge`.
+        accept_drift
+            Accept finite results outside the gates; the status of the report is then ``drift accepted``.
 
         Returns
         -------
-        Restorer
+        CompiledRestorer
             With frozen copies of the prior's weights; this one is left as it is. The first call compiles (seconds to a minute).
 
         Raises
         ------
         ValueError
-            If the precision is unknown or the device has no instructions for it.
+            If the precision is unknown, the device has no instructions for it, or the results are outside the gates.
         """
         from fastreg.compilation import CompiledRestorer
 
-        return CompiledRestorer(self, precision)
+        fast = CompiledRestorer(self, precision)
+        if check:
+            fast.report = _accepted(fast, self, precision, accept_drift)
+        return fast
 
     def trace(
         self, y: Tensor, sigma: float | Tensor, weight: float | Tensor | None = None
@@ -180,6 +196,19 @@ class Restorer(nn.Module):
             raise ValueError("this prior has no tuned weight for the task: give one as weight=")
         result: Tensor = self.weight_rule(sigma)
         return result
+
+
+def _accepted(fast: Restorer, eager: Restorer, precision: str, accept_drift: bool) -> Report:
+    """What a comparison found, where that can be accepted."""
+    from fastreg import gates
+
+    report = gates.judge(fast, eager, precision)
+    if report.status == "passed":
+        return report
+    if not (accept_drift and report.finite):
+        way_out = "" if not report.finite else "; take a finer precision, or accept the drift"
+        raise ValueError(f"the precision {precision} is outside its gates for this restorer: {report.words()}{way_out}")
+    return dataclasses.replace(report, status="drift accepted")
 
 
 def _part(name: str, value: object, kind: type[Any]) -> Any:

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
+
+if TYPE_CHECKING:
+    from fastreg.restorer import Restorer
 
 Task = Literal["denoise", "deblur", "inpaint"]
 Boundary = Literal["circular", "reflect", "replicate", "zero", "valid"]
@@ -30,7 +33,21 @@ IterationsOption = Annotated[int, typer.Option(min=1, help="Steps of the solver.
 DeviceOption = Annotated[Device, typer.Option(help="Where to compute; auto takes CUDA where there is one.")]
 SeedOption = Annotated[int, typer.Option(help="Seed of everything random.")]
 PrecisionOption = Annotated[Precision, typer.Option(help="Of the convolutions; ieee is float32.")]
+DriftOption = Annotated[
+    bool,
+    typer.Option(
+        "--accept-drift",
+        help="Go on with a precision that is outside the gates; it is compared with float32 before anything is restored.",
+    ),
+]
 CompileOption = Annotated[
     Compile,
     typer.Option("--compile", help="Compile the solver; auto: where the images ahead make it worth the wait."),
 ]
+
+
+def say_drift(restorer: Restorer) -> None:
+    """Say so where a precision was accepted outside its gates."""
+    report = getattr(restorer, "report", None)
+    if report is not None and report.status == "drift accepted":
+        typer.echo(f"fastreg: warning: the precision is outside its gates: {report.words()}", err=True)

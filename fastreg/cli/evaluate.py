@@ -49,6 +49,7 @@ def evaluate(
     sheet: Annotated[Path | None, typer.Option(metavar="FILE.png", help="Write a contact sheet.")] = None,
     device: choices.DeviceOption = "auto",
     precision: choices.PrecisionOption = "ieee",
+    accept_drift: choices.DriftOption = False,
     compile_mode: choices.CompileOption = "auto",
 ) -> None:
     """Degrade clean images with seeded noise, restore them, and measure PSNR and SSIM.
@@ -82,7 +83,8 @@ def evaluate(
     for path in (json_file, sheet):
         if path is not None and not path.parent.is_dir():
             raise ValueError(f"there is no folder {path.parent} to write {path.name} to")
-    evaluator = evaluation.Evaluator(settings, evaluation.parse_shard(only))
+    evaluator = evaluation.Evaluator(settings, evaluation.parse_shard(only), accept_drift)
+    choices.say_drift(evaluator.restorer)
     known: list[Row] = []
     for path in [*(reuse or []), *([json_file] if json_file and json_file.exists() else [])]:
         rows = evaluator.reusable(path)

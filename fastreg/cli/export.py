@@ -185,7 +185,8 @@ def _timed(made: Exported, restorer: Restorer, rounds: int) -> dict[str, Any]:
 
     import torch
 
-    from fastreg.export import cases, load
+    from fastreg import samples
+    from fastreg.export import load
 
     def seconds(work: Any) -> tuple[float, Any]:
         if torch.cuda.is_available():
@@ -199,7 +200,7 @@ def _timed(made: Exported, restorer: Restorer, rounds: int) -> dict[str, Any]:
     loading, artefact = seconds(lambda: load(made.path))
     device = artefact.metadata["device"]
     channels = artefact.metadata["inputs"][0]["shape"][1]
-    y = cases.photograph("coffee", (1, channels, *TIMED_SIZE)).to(device)
+    y = samples.photograph("coffee", (1, channels, *TIMED_SIZE)).to(device)
     names = [spec["name"] for spec in artefact.metadata["inputs"]]
     psf = restorer.operator.psf if "psf" in names else None
     mask = torch.ones(TIMED_SIZE, device=device) if "mask" in names else None

@@ -47,6 +47,7 @@ def restore(
         bool, typer.Option("--overwrite", help="Also redo what was done, and replace other files.")
     ] = False,
     precision: choices.PrecisionOption = "ieee",
+    accept_drift: choices.DriftOption = False,
     compile_mode: choices.CompileOption = "auto",
 ) -> None:
     """Restore images.
@@ -78,7 +79,8 @@ def restore(
         "seed": seed,
         "precision": precision,
     }
-    prepared = options.prepare(restorer, precision, compile_mode, len(jobs))
+    prepared = options.prepare(restorer, precision, compile_mode, len(jobs), accept_drift)
+    choices.say_drift(prepared)
     outcomes = folder.run(jobs, lambda image: restore_image(prepared, image, level), settings, overwrite)
     _report(outcomes, len(jobs))
 

@@ -179,3 +179,22 @@ def test_a_real_process_fails_without_traceback(photos, prior, tmp_path):
     misused = _process("restore", photos, "-o", tmp_path / "out", "--task", "denoise", "--sigma", 25)
     assert misused.returncode == 2
     assert misused.stderr.count("\n") == 1
+
+
+def test_a_precision_outside_its_gates_is_refused_or_said(run, photos, prior, tmp_path, monkeypatch):
+    from fastreg import compilation, gates
+    from fastreg.restorer import Restorer
+
+    row = {"name": "astronaut", "sigma": [0.1], "rms": 7e-3, "border_rms": 7e-3, "psnr": 0.2}
+    monkeypatch.setattr(compilation, "cpu_has_bf16", lambda: True)
+    monkeypatch.setattr(gates, "judge", lambda fast, eager, precision: gates.report([row], precision))
+    monkeypatch.setattr(compilation.CompiledRestorer, "solve", lambda self, y, *rest: y)
+    assert issubclass(compilation.CompiledRestorer, Restorer)
+    common = ("restore", photos, "-o", tmp_path / "out", "--task", "denoise", "--sigma", 0.1, "--prior", prior)
+    code, _, err = run(*common, "--precision", "bf16", "--device", "cpu")
+    assert code == 2
+    assert "rms 7.00e-03 of 2e-03" in err and err.count("\n") == 1
+    assert not (tmp_path / "out").exists()
+    code, _, err = run(*common, "--precision", "bf16", "--device", "cpu", "--accept-drift")
+    assert code == 0
+    assert err.startswith("fastreg: warning: the precision is outside its gates: rms 7.00e-03")

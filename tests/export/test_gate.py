@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from fastreg.export import parity
+from fastreg import gates
 
 
 @pytest.mark.parametrize(
@@ -27,10 +27,10 @@ def test_differences_are_judged_by_what_float32_does(
     if own is not None:
         row["own_rms"] = own
     easy = {"name": "chelsea", "sigma": [0.01], "rms": 1e-5, "border_rms": 1e-5, "psnr": 0.0}
-    assert parity._report([easy, row], precision).status == status
+    assert gates.report([easy, row], precision).status == status
 
 
 def test_a_number_that_is_none_is_never_excused() -> None:
     row = {"name": "coffee", "sigma": [0.4], "rms": None, "border_rms": None, "psnr": None, "own_rms": 1.0}
-    report = parity._report([row], "ieee")
+    report = gates.report([row], "ieee")
     assert (report.status, report.finite) == ("failed", False)

@@ -14,9 +14,9 @@ from pathlib import Path
 import pytest
 import torch
 
-from fastreg import Restorer, zoo
+from fastreg import Restorer, samples, zoo
 from fastreg.compilation import CompiledRestorer
-from fastreg.export import ExportError, Options, cases, export, load, metadata, onnx_session, verify
+from fastreg.export import ExportError, Options, export, load, metadata, onnx_session, verify
 from fastreg.operators import Blur, Identity, gaussian_psf
 from fastreg.solvers import Adam
 from tests.export.conftest import SIDE
@@ -238,7 +238,7 @@ def test_a_small_psf_keeps_its_centre():
 
 
 def test_photographs_are_those_of_scikit_image():
-    image = cases.photograph("astronaut", (3, 3, 40, 700))
+    image = samples.photograph("astronaut", (3, 3, 40, 700))
     assert image.shape == (3, 3, 40, 700)
     assert 0 <= float(image.min()) < float(image.max()) <= 1
     assert not torch.equal(image[0], image[1])

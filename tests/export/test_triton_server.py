@@ -110,7 +110,7 @@ def test_configuration_with_the_definitions_of_the_server(restorers):
     try:
         files = importlib.metadata.files("tritonclient") or []
     except importlib.metadata.PackageNotFoundError:
-        pytest.skip("needs tritonclient: pip install --no-deps tritonclient")
+        pytest.skip("needs tritonclient")
     source = next(str(file.locate()) for file in files if file.name == "model_config_pb2.py")
     spec = importlib.util.spec_from_file_location("model_config_pb2", source)
     definitions = importlib.util.module_from_spec(spec)

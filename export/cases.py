@@ -82,9 +82,9 @@ def make(restorer: Restorer, metadata: Metadata) -> list[Case]:
     return cases
 
 
-def own_error(restorer: Restorer, case: Case) -> float:
-    """How far the eager float32 solve of a case is from the same solve in float64, see `fastreg.gates.own_error`."""
-    return gates.own_error(Restorer(case.operator, restorer.fidelity, restorer.prior, restorer.solver), case)
+def conditioning(restorer: Restorer, case: Case) -> dict[str, float]:
+    """What rounding alone makes of the eager float32 solve of a case, see `fastreg.gates.conditioning`."""
+    return gates.conditioning(Restorer(case.operator, restorer.fidelity, restorer.prior, restorer.solver), case)
 
 
 def _case(

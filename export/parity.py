@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from fastreg import gates
-from fastreg.export.cases import Case, own_error
+from fastreg.export.cases import Case, conditioning
 from fastreg.export.formats import Metadata
 from fastreg.export.loading import Artefact
 from fastreg.gates import GATES, Report
@@ -31,9 +31,9 @@ def compare(artefact: Artefact, cases: Sequence[Case]) -> Report:
 def judge(artefact: Artefact, cases: Sequence[Case], restorer: Restorer) -> Report:
     """`compare`; where a float32 artefact fails, again with the gates of the differences that float32 itself allows.
 
-    Every step of a solve amplifies rounding, so that for noisy images the eager float32 solve may be further from float64 than
-    the gate. Nothing in float32 can be expected to be much nearer to it than it is to the truth: in such a case an artefact may
-    differ by twice that distance, and by no more than four times the gate. The gate of the PSNR stays.
+    Every step of a solve amplifies rounding, so that other last digits of the observation, or float64, may move the result by
+    more than a gate. There an artefact may differ by twice as much, and by no more than four times the gate, see
+    `fastreg.gates.conditioning`.
     """
     report = compare(artefact, cases)
     precision = artefact.metadata["precision"]
@@ -42,7 +42,7 @@ def judge(artefact: Artefact, cases: Sequence[Case], restorer: Restorer) -> Repo
     rows = [dict(row) for row in report.cases]
     for row, case in zip(rows, cases, strict=True):
         if gates.outside(row, precision):
-            row["own_rms"] = own_error(restorer, case)
+            row.update(conditioning(restorer, case))
     return gates.report(rows, precision)
 
 

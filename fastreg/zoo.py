@@ -71,6 +71,9 @@ class WeightRule(nn.Module):
     With a data term divided by sigma^2 and a prior that does not depend on the noise, sigma * lambda is what keeps the two in
     balance: a gradient step removes sigma^2 lambda |Omega| grad R from the image, which is to be proportional to sigma.
 
+    It is evaluated in float64: a solve amplifies the last digit of lambda, and programs in other languages read the same rule
+    from an artefact.
+
     Parameters
     ----------
     pairs
@@ -98,8 +101,8 @@ class WeightRule(nn.Module):
             raise ValueError(f"the points of a weight rule must be in ascending order of sigma, got {list(pairs)}")
         logarithms = table.log()
         self.exponent = exponent
-        self.register_buffer("knots", logarithms[:, 0].float())
-        self.register_buffer("values", (logarithms[:, 1] + exponent * logarithms[:, 0]).float())
+        self.register_buffer("knots", logarithms[:, 0])
+        self.register_buffer("values", logarithms[:, 1] + exponent * logarithms[:, 0])
 
     @classmethod
     def constant(cls, weight: float) -> WeightRule:
@@ -109,13 +112,13 @@ class WeightRule(nn.Module):
         return cls([[1.0, weight]], exponent=0.0)
 
     def forward(self, sigma: Tensor) -> Tensor:
-        """Weight for each sigma, in its shape."""
-        where = sigma.log()
+        """Weight for each sigma, in its shape and dtype."""
+        where = sigma.double().log()
         result = self.values[0].expand_as(where)
         for k in range(len(self.knots) - 1):
             share = (where - self.knots[k]) / (self.knots[k + 1] - self.knots[k])
             result = result + share.clamp(0, 1) * (self.values[k + 1] - self.values[k])
-        return (result - self.exponent * where).exp()
+        return (result - self.exponent * where).exp().to(sigma.dtype)
 
 
 def names() -> list[str]:

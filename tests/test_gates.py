@@ -122,3 +122,20 @@ def test_the_command_line_checks_reduced_precisions(monkeypatch: pytest.MonkeyPa
     prepared = options.prepare(run, "bf16", "always", 1)
     assert isinstance(prepared, compilation.CompiledRestorer)
     assert prepared.report is not None and prepared.report.status == "passed"
+
+
+def test_the_conditioning_of_a_solve_is_what_its_last_digits_do() -> None:
+    class Rough(Off):
+        def solve(self, y: Tensor, sigma: Tensor, weight: Tensor) -> Tensor:
+            """Amplifies the last digits of what it is given."""
+            return super().solve(y, sigma, weight) + self.error * torch.sin(y.double() * 2.0**24).to(y.dtype)
+
+    smooth = restorer()
+    sample = next(iter(gates.samples(smooth)))
+    well = gates.conditioning(smooth, sample)
+    assert 0 < well["own_rms"] < 1e-6 and well["own_psnr"] < 1e-4
+    rough = Rough(smooth, 1e-3)
+    sample = next(iter(gates.samples(rough)))
+    badly = gates.conditioning(rough, sample)
+    assert 5e-4 < badly["own_rms"] < 2e-3
+    assert badly["own_psnr"] > 0

@@ -137,6 +137,20 @@ def test_solve_exports_with_dynamic_sizes(operator: str, solver: str) -> None:
     torch.testing.assert_close(program(y, other, other), run.solve(y, other, other), rtol=0, atol=1e-9)
 
 
+def test_weight_rule_is_exact_to_the_last_digit_of_float32() -> None:
+    first, last = (0.05, 2.6511), (0.3, 0.31702)
+    sigma = torch.linspace(0.01, 0.6, 500)
+    expected = []
+    for value in sigma.tolist():
+        share = min(max(math.log(value / first[0]) / math.log(last[0] / first[0]), 0.0), 1.0)
+        expected.append(
+            math.exp((1 - share) * math.log(first[0] * first[1]) + share * math.log(last[0] * last[1])) / value
+        )
+    got = WeightRule([first, last])(sigma)
+    assert got.dtype == torch.float32
+    assert torch.equal(got, torch.tensor(expected, dtype=torch.float64).float())
+
+
 def test_weight_rule_interpolates_powers() -> None:
     rule = WeightRule([[0.1, 4.0], [0.4, 1.0]]).double()
     sigma = torch.tensor([0.05, 0.1, 0.2, 0.4, 0.8], dtype=torch.float64)

@@ -15,7 +15,7 @@ from fastreg import zoo
 from fastreg.regularizers import ALR, PatchCritic
 from tests.registry import critic, random
 
-SHIPPED = ("alr", "alr-005", "alr-010", "alr-020", "alr-040")
+SHIPPED = ("alr", "alr-005-030", "alr-005", "alr-010", "alr-020", "alr-040")
 
 
 def card(prior: PatchCritic) -> zoo.ModelCard:
@@ -82,7 +82,7 @@ def test_shipped_model_cards(name: str) -> None:
     assert facts.name == name
     assert facts.sha256 == zoo.fingerprint(prior)
     assert facts.command.startswith("fastreg train critic")
-    assert facts.recipe["iterations"] >= (30_000 if name == "alr" else 20_000)
+    assert facts.recipe["iterations"] >= (30_000 if name in ("alr", "alr-005-030") else 20_000)
     assert "/" not in json.dumps(facts.data)
     assert {"denoise"} <= set(facts.weights)
     rule = facts.weight_rule("denoise")

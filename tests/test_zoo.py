@@ -119,6 +119,6 @@ def test_slope_between_clean_and_noisy_patches() -> None:
     noisy = patches.roll(1, 0) + 0.2 * torch.randn(patches.shape, generator=generator)
     with torch.no_grad():
         slopes = plain.gradient(along * patches + (1 - along) * noisy).flatten(1).norm(dim=1)
-    distance = (0.05 + 0.3) / 2 * (3 * 15 * 15) ** 0.5
+    distance = sum(prior.card.recipe["sigma"]) / 2 * (3 * 15 * 15) ** 0.5
     expected = 1 + distance / (2 * prior.card.recipe["penalty"])
     assert abs(slopes.mean() - expected) < 0.15 * expected  # the best critic is a young one, a little below it

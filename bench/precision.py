@@ -45,7 +45,7 @@ def forced_gradient(x: Tensor, critic: PatchCritic, masks: Sequence[Tensor]) -> 
     shape = [(size - layer.kernel) // layer.stride + 1 for size in sizes[last]]
     cotangent = torch.ones(x.shape[0], layer.outputs, *shape, device=x.device).to(critic.weights[0].dtype)
     for k in range(last, -1, -1):
-        cotangent = reference._transposed(cotangent, critic.weights[k], critic.strides[k], sizes[k][0], sizes[k][1])
+        cotangent = reference.transposed(cotangent, critic.weights[k], critic.strides[k], sizes[k][0], sizes[k][1])
         if k > 0:
             cotangent = torch.where(masks[k - 1], cotangent, 0.0)
     return cotangent.to(x.dtype) / (layer.outputs * shape[0] * shape[1])

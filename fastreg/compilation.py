@@ -11,6 +11,7 @@ from torch import Tensor
 from fastreg.compile_cache import use_persistent_cache
 from fastreg.operators.base import LinearOperator
 from fastreg.precision import tensor_float
+from fastreg.regularizers.base import Regularizer
 from fastreg.restorer import Restorer
 from fastreg.solvers.base import Problem
 
@@ -30,7 +31,8 @@ class CompiledRestorer(Restorer):
     """A restorer whose step is one compiled program with dynamic sizes; made by `Restorer.compile`.
 
     The step is compiled once for single images and once for batches, on first use; sizes do not matter. The prior is a
-    copy in the precision asked for; operator, fidelity and solver are those of the original.
+    copy in the precision asked for; operator, fidelity and solver are those of the original. Where the gradient of the prior is
+    faster outside the program (`Regularizer.apart`) and the solver says where it takes it (`Solver.point`), it is computed there.
     """
 
     def __init__(self, restorer: Restorer, precision: str) -> None:
@@ -41,7 +43,7 @@ class CompiledRestorer(Restorer):
             raise ValueError(f"precision {precision!r} needs a CUDA device, the restorer is on {device}")
         if device.type == "cpu" and precision == "bf16" and not cpu_has_bf16():
             raise ValueError("this CPU has no bf16 instructions: bf16 would be slower than 'ieee' and less exact")
-        prior = copy.deepcopy(restorer.prior).to(PRECISIONS[precision]).requires_grad_(False)
+        prior = copy.deepcopy(restorer.prior).rounded(PRECISIONS[precision]).requires_grad_(False)
         prior = prior.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         super().__init__(restorer.operator, restorer.fidelity, prior, restorer.solver)
         self.weight_rule = restorer.weight_rule
@@ -52,9 +54,17 @@ class CompiledRestorer(Restorer):
         self._compiled = torch.compile(self._step, dynamic=True)
 
     def _step(
-        self, operator: LinearOperator, y: Tensor, sigma: Tensor, weight: Tensor, row: Tensor, *state: Tensor
+        self,
+        operator: LinearOperator,
+        y: Tensor,
+        sigma: Tensor,
+        weight: Tensor,
+        row: Tensor,
+        gradient: Tensor | None,
+        *state: Tensor,
     ) -> tuple[Tensor, ...]:
-        problem = Problem(operator, self.fidelity, self.prior, sigma, weight)
+        prior = self.prior if gradient is None else _Given(gradient)
+        problem = Problem(operator, self.fidelity, prior, sigma, weight)
         return tuple(self.solver.step(problem, y, self.solver.state(*state), row))
 
     def solve(self, y: Tensor, sigma: Tensor, weight: Tensor) -> Tensor:
@@ -66,8 +76,24 @@ class CompiledRestorer(Restorer):
             # copies: a state that shares memory with y would be one more case to compile
             state = tuple(t.clone(memory_format=torch.contiguous_format) for t in self.solver.start(problem, y))
             for row in self.solver.schedule.unbind(0):
-                state = self._compiled(operator, y, problem.sigma, problem.weight, row, *state)
+                point = self.solver.point(self.solver.state(*state)) if self.prior.apart else None
+                gradient = None if point is None else self.prior.gradient(point)
+                state = self._compiled(operator, y, problem.sigma, problem.weight, row, gradient, *state)
             return self.solver.result(problem, self.solver.state(*state))
+
+
+class _Given(Regularizer):
+    """A prior whose gradient at the point of a step is known."""
+
+    def __init__(self, gradient: Tensor) -> None:
+        super().__init__()
+        self.known = gradient
+
+    def energy_and_gradient(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        raise NotImplementedError("a step takes the gradient of its prior only")
+
+    def gradient(self, x: Tensor) -> Tensor:
+        return self.known
 
 
 def cpu_has_bf16() -> bool:

@@ -1,13 +1,14 @@
 """Exact algebra on a patch critic: fold away the channels that never change sign.
 
 A channel that is never positive contributes nothing and is removed. A ReLU layer all of whose channels are always positive is
-affine and is multiplied into the next one where that saves work. On images where no folded channel wakes up, the folded
-critic *is* the critic; `FoldedCritic.audit` says whether that holds for an image.
+affine and is multiplied into the next one where that saves work; where all layers behind one are affine, what they do to the
+gradient is the same for every image of a size. On images where no folded channel wakes up, the folded critic *is* the critic;
+`FoldedCritic.audit` says whether that holds for an image.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
 import torch
@@ -63,12 +64,17 @@ class FoldedCritic(Regularizer):
         The chain of fewer and smaller convolutions that equals it while no folded channel changes sign.
     off, on
         For each layer of `full` but the last: the channels taken to be never, and always, positive.
+    affine
+        For each layer of `small` but the last: whether all its channels are taken to be always positive.
     """
 
-    def __init__(self, full: PatchCritic, small: PatchCritic, off: list[Tensor], on: list[Tensor]) -> None:
+    def __init__(
+        self, full: PatchCritic, small: PatchCritic, off: list[Tensor], on: list[Tensor], affine: Sequence[bool] = ()
+    ) -> None:
         super().__init__()
         self.full = full
         self.small = small
+        self.affine = tuple(affine)
         self.channels = full.channels
         self.off = nn.ParameterList(nn.Parameter(mask, requires_grad=False) for mask in off)
         self.on = nn.ParameterList(nn.Parameter(mask, requires_grad=False) for mask in on)
@@ -87,13 +93,27 @@ class FoldedCritic(Regularizer):
         """Mean score ``[B]`` and its gradient ``[B, C, H, W]``."""
         return self.small.energy_and_gradient(x)
 
+    def gradient(self, x: Tensor) -> Tensor:
+        """Gradient of the energy, ``[B, C, H, W]``."""
+        return self.small.gradient(x, self.affine)
+
+    @property
+    def apart(self) -> bool:
+        """As of the critic."""
+        return self.small.apart
+
+    def rounded(self, dtype: torch.dtype) -> FoldedCritic:
+        """The same with the folded critic's weights in another number format; audits stay in that of the full critic."""
+        self.small.to(dtype)
+        return self
+
     @torch.no_grad()
     def audit(self, x: Tensor) -> Tensor:
         """Whether the folded critic equals the full one on each image, ``bool [B]``: one forward pass of the full one."""
         holds = torch.ones(x.shape[0], dtype=torch.bool, device=x.device)
-        for z, off, on in zip(self.full.preactivations(x), self.off, self.on, strict=True):
-            high, low = z.amax((2, 3)), z.amin((2, 3))
-            holds &= ~((high > 0) & off).any(1) & ~((low <= 0) & on).any(1)
+        for entries, ranges in self.full.extremes(x):
+            for (low, high), off, on in zip(ranges, self.off, self.on, strict=True):
+                holds[entries] &= ~((high > 0) & off).any(1) & ~((low <= 0) & on).any(1)
         return holds
 
     @property
@@ -143,19 +163,20 @@ def optimize(prior: PatchCritic, images: Iterable[Tensor]) -> FoldedCritic:
         weights[k], biases[k] = weights[k][keep], biases[k][keep]
         weights[k + 1] = weights[k + 1][:, keep]
     affine = [bool((~dead & alive).any()) and bool((dead | alive).all()) for dead, alive in zip(off, on, strict=True)]
-    weights, biases, strides = _merge(weights, biases, list(prior.strides), affine)
+    weights, biases, strides, affine = _merge(weights, biases, list(prior.strides), affine)
     layers = [Layer(w.shape[1], w.shape[0], w.shape[2], s) for w, s in zip(weights, strides, strict=True)]
     small = PatchCritic(layers, "relu", prior.padding).to(prior.weights[0])
     for k, (weight, bias) in enumerate(zip(weights, biases, strict=True)):
         small.weights[k].copy_(weight)
         small.biases[k].copy_(bias)
-    return FoldedCritic(prior, small.requires_grad_(False), off, on)
+    return FoldedCritic(prior, small.requires_grad_(False), off, on, affine)
 
 
 def _merge(
     weights: list[Tensor], biases: list[Tensor], strides: list[int], affine: list[bool]
-) -> tuple[list[Tensor], list[Tensor], list[int]]:
+) -> tuple[list[Tensor], list[Tensor], list[int], list[bool]]:
     """Multiply an affine layer into the one behind it, from the last on, where that saves work."""
+    affine = list(affine)
     for k in range(len(affine) - 1, -1, -1):
         if not affine[k]:
             continue
@@ -167,8 +188,8 @@ def _merge(
             continue
         biases[k + 1] = biases[k + 1] + torch.einsum("omhw,m->o", second, biases[k])
         weights[k + 1], strides[k + 1] = product, strides[k] * strides[k + 1]
-        del weights[k], biases[k], strides[k]
-    return weights, biases, strides
+        del weights[k], biases[k], strides[k], affine[k]
+    return weights, biases, strides, affine
 
 
 def calibration_images(images: Iterable[Tensor], sigmas: Iterable[float], seed: int = 0) -> list[Tensor]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import abc
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 
 
@@ -35,3 +36,12 @@ class Regularizer(nn.Module, abc.ABC):
     def gradient(self, x: Tensor) -> Tensor:
         """Gradient of the energy, ``[B, C, H, W]``."""
         return self.energy_and_gradient(x)[1]
+
+    @property
+    def apart(self) -> bool:
+        """Whether a compiled step is to be given the gradient: it is fastest as it is, outside the program."""
+        return False
+
+    def rounded(self, dtype: torch.dtype) -> Regularizer:
+        """This prior with its weights in another number format."""
+        return self.to(dtype)

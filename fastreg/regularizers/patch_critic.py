@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from fastreg.kernels import boundary
-from fastreg.kernels.critic_gradient import ops, reference
+from fastreg.kernels.critic_gradient import ops, reference, strips
 from fastreg.regularizers.base import Regularizer
 
 PADDINGS = ("none", "replicate")
@@ -157,6 +157,24 @@ class PatchCritic(Regularizer):
             yield z
             a = reference.activate(z, self.activation)
 
+    def extremes(self, x: Tensor) -> Iterator[tuple[slice, list[tuple[Tensor, Tensor]]]]:
+        """Lowest and highest values ``[B, outputs]`` of every layer but the last before its activation.
+
+        On a CPU one part of the batch, and of each image, after the other: each comes with the entries that it belongs to.
+        Positions that no score depends on need not be looked at.
+        """
+        self._check(x)
+        weights, biases, strides, activation = self._chain()
+        if ops.strippable(x, [*weights, *biases]):
+            yield from strips.extremes(self._extend(x), weights, biases, strides, activation)
+        else:
+            yield slice(0, x.shape[0]), [(z.amin((2, 3)), z.amax((2, 3))) for z in self.preactivations(x)]
+
+    @property
+    def apart(self) -> bool:
+        """On a CPU the gradient is computed in strips, see `fastreg.kernels.critic_gradient.strips`."""
+        return bool(self.weights[0].device.type == "cpu")
+
     def _extend(self, x: Tensor) -> Tensor:
         return x if self.padding == "none" else boundary.pad(x, self._margins, "replicate")
 
@@ -179,6 +197,15 @@ class PatchCritic(Regularizer):
         if self.padding == "replicate":
             gradient = boundary.pad_adjoint(gradient, self._margins, "replicate")
         return energy, gradient
+
+    def gradient(self, x: Tensor, affine: Sequence[bool] = ()) -> Tensor:
+        """Gradient of the energy, ``[B, C, H, W]``.
+
+        `affine` says for each layer but the last whether its activation is known to change nothing, see `fastreg.optimize`.
+        """
+        self._check(x)
+        gradient = ops.gradient(self._extend(x), *self._chain(), precision=self._precision(x), affine=affine)
+        return boundary.pad_adjoint(gradient, self._margins, "replicate") if self.padding == "replicate" else gradient
 
     def _precision(self, x: Tensor) -> str:
         """What the operands of the convolutions are rounded to: their dtype, and on a GPU torch's switch for tf32."""

@@ -80,6 +80,10 @@ class Adam(Solver):
         following = ops.adam_step(*state, data, prior, prior_scale, row, *self.betas, self.epsilon, data_scale)
         return AdamState(*following)
 
+    def point(self, state: AdamState) -> Tensor:
+        """The image."""
+        return state.x
+
     def result(self, problem: Problem, state: AdamState) -> Tensor:
         """The image."""
         return state.x

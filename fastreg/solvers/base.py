@@ -93,6 +93,10 @@ class Solver(nn.Module, abc.ABC):
     def step(self, problem: Problem, y: Tensor, state: Any, row: Tensor) -> Any:
         """State after one more step; `row` is ``[len(columns)]``."""
 
+    def point(self, state: Any) -> Tensor | None:
+        """Where a step takes the gradient of the prior, once; None if it takes none, or cannot say beforehand."""
+        return None
+
     @abc.abstractmethod
     def result(self, problem: Problem, state: Any) -> Tensor:
         """The restored image ``[B, C, H, W]`` of a state."""

@@ -61,6 +61,10 @@ class GradientDescent(Solver):
         data, prior, prior_scale, data_scale = problem.terms(state.x, y)
         return state._replace(x=ops.descent_step(state.x, data, prior, prior_scale, row[0] * state.unit, data_scale))
 
+    def point(self, state: GradientDescentState) -> Tensor:
+        """The image."""
+        return state.x
+
     def result(self, problem: Problem, state: GradientDescentState) -> Tensor:
         """The image."""
         return state.x

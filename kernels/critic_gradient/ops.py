@@ -13,10 +13,34 @@ import torch
 from torch import Tensor
 
 from fastreg.kernels._triton import usable
-from fastreg.kernels.critic_gradient import reference
+from fastreg.kernels.critic_gradient import reference, strips
 from fastreg.kernels.critic_gradient.reference import DTYPES, PRECISIONS
 
 CHOICES = ("reference", "triton")
+
+
+def gradient(
+    x: Tensor,
+    weights: Sequence[Tensor],
+    biases: Sequence[Tensor],
+    strides: Sequence[int],
+    activation: str,
+    precision: str = "ieee",
+    affine: Sequence[bool] = (),
+) -> Tensor:
+    """The gradient of `energy_and_gradient` alone; on a CPU, where nothing traces or differentiates it, by `strips`.
+
+    `affine` says for each layer but the last whether its activation is known to change nothing, see `fastreg.optimize`.
+    """
+    if strippable(x, [*weights, *biases]):
+        return strips.gradient(x, weights, biases, strides, activation, affine)
+    return energy_and_gradient(x, weights, biases, strides, activation, precision)[1]
+
+
+def strippable(x: Tensor, parameters: Sequence[Tensor]) -> bool:
+    """Whether `strips` may take these images: on a CPU, and neither traced nor differentiated."""
+    differentiated = torch.is_grad_enabled() and any(tensor.requires_grad for tensor in (x, *parameters))
+    return x.device.type == "cpu" and not differentiated and not torch.compiler.is_compiling()
 
 
 def energy_and_gradient(

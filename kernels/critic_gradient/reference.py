@@ -32,7 +32,7 @@ def activate(z: Tensor, activation: str) -> Tensor:
     raise ValueError(f"activation must be one of {ACTIVATIONS}, got {activation!r}")
 
 
-def _through_activation(cotangent: Tensor, saved: Tensor, activation: str) -> Tensor:
+def through_activation(cotangent: Tensor, saved: Tensor, activation: str) -> Tensor:
     """Multiply by f'(z). `saved` says where z is positive for the two piecewise linear activations, and is z for SiLU."""
     if activation == "relu":
         return torch.where(saved, cotangent, 0.0)
@@ -42,13 +42,12 @@ def _through_activation(cotangent: Tensor, saved: Tensor, activation: str) -> Te
     return cotangent * (gate * (1 + saved * (1 - gate)))
 
 
-def _transposed(cotangent: Tensor, weight: Tensor, stride: int, height: int, width: int) -> Tensor:
+def transposed(cotangent: Tensor, weight: Tensor, stride: int, height: int, width: int) -> Tensor:
     """Adjoint of an unpadded convolution whose input had `height` x `width` pixels."""
     result = F.conv_transpose2d(cotangent, weight, stride=stride)
     missing = (height - result.shape[-2], width - result.shape[-1])
-    if (
-        stride > 1
-    ):  # rows and columns that no strided patch covers; `output_padding` would not export with dynamic sizes
+    if stride > 1:
+        # rows and columns that no strided patch covers; `output_padding` would not export with dynamic sizes
         result = F.pad(result, (0, missing[1], 0, missing[0]))
     return result
 
@@ -92,7 +91,7 @@ def energy_and_gradient(
     # The cotangent of a mean is 1/N everywhere. It starts as 1 and 1/N is applied last: in half precision it would vanish.
     cotangent = torch.ones_like(z)
     for k in range(last, -1, -1):
-        cotangent = _transposed(cotangent, weights[k], strides[k], *sizes[k])
+        cotangent = transposed(cotangent, weights[k], strides[k], *sizes[k])
         if k > 0:
-            cotangent = _through_activation(cotangent, saved[k - 1], activation)
+            cotangent = through_activation(cotangent, saved[k - 1], activation)
     return energy, cotangent.to(x.dtype) / (z.shape[1] * z.shape[2] * z.shape[3])

@@ -1,0 +1,256 @@
+"""The input gradient of a chain of convolutions on a CPU: a strip of rows after the other, so that what a layer leaves for the
+way back is still in the cache when it is needed, and little memory is in use at any time.
+
+Everything behind the last activation of a chain is affine, so the cotangent that arrives there is the same for every image of a
+size. It repeats with the stride away from the borders: it is computed on a small image and laid out (`Tail`). Chains whose last
+activations are known to be the identity (see `fastreg.optimize`) so lose all layers behind the first that is not.
+
+Strips are of rows of that last activation, and overlap by what the layers before it see. The result is that of
+`reference.energy_and_gradient` but for rounding.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Sequence
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from fastreg.kernels.critic_gradient import reference
+
+#: Bytes of the widest layer of a strip that still fit a cache with all that is kept beside it, and the fewest rows of a strip,
+#: in units of the rows by which two strips overlap.
+BUDGET, LEAST = 8 << 20, 5
+#: Transposed convolutions to so few channels are slow as such: they become a product with every tap, and sums of shifted images.
+FEW = 4
+
+
+def gradient(
+    x: Tensor,
+    weights: Sequence[Tensor],
+    biases: Sequence[Tensor],
+    strides: Sequence[int],
+    activation: str,
+    affine: Sequence[bool] = (),
+) -> Tensor:
+    """Gradient ``[B, C, H, W]`` of the mean score of each image, in the dtype of `x`; nothing is differentiable.
+
+    Parameters
+    ----------
+    x, weights, biases, strides, activation
+        As in `reference.energy_and_gradient`.
+    affine
+        For each layer but the last, whether its activation is known to change nothing; none is if not given.
+    """
+    last = len(weights) - 1
+    heads = [k for k in range(last) if not (affine and affine[k])]
+    depth = heads[-1] + 1 if heads else 0  # layers up to the last activation
+    tail = Tail(weights[depth:], strides[depth:])
+    head = _Head(weights[:depth], biases[:depth], strides[:depth], activation, affine[:depth])
+    height, width = head.size(x.shape[-2], x.shape[-1])
+    count = weights[last].shape[0] * tail.scores(height) * tail.scores(width)
+    if depth == 0:
+        whole = tail.cotangent(height, width, 0, height).to(x.dtype) / count
+        return whole.repeat(x.shape[0], 1, 1, 1).contiguous()
+    result = torch.zeros_like(x, memory_format=torch.contiguous_format)
+    for entries, source, start, stop in head.strips(x, height, tail.jump):
+        cotangent = tail.cotangent(height, width, start, stop).expand(entries.stop - entries.start, -1, -1, -1)
+        result[entries, :, source] += head.gradient(x[entries, :, source], cotangent)
+    return result.div_(count)
+
+
+def extremes(
+    x: Tensor, weights: Sequence[Tensor], biases: Sequence[Tensor], strides: Sequence[int], activation: str
+) -> Iterator[tuple[slice, list[tuple[Tensor, Tensor]]]]:
+    """For one strip after the other its entries, and the lowest and highest values of every layer but the last.
+
+    The values are those before the activation, ``[entries, channels]``. Positions that no score depends on are left out.
+    """
+    depth = len(weights) - 1
+    head = _Head(weights[:depth], biases[:depth], strides[:depth], activation, ())
+    for entries, source, _, _ in head.strips(x, head.size(x.shape[-2], x.shape[-1])[0]):
+        yield entries, [(z.amin((2, 3)), z.amax((2, 3))) for z in head.preactivations(x[entries, :, source])]
+
+
+class Tail:
+    """The affine end of a chain: what the scores of an image, summed up, leave at its input.
+
+    Parameters
+    ----------
+    weights, strides
+        The layers behind the last activation.
+    """
+
+    def __init__(self, weights: Sequence[Tensor], strides: Sequence[int]) -> None:
+        exact = torch.promote_types(weights[0].dtype, torch.float32)
+        self.dtype = weights[0].dtype
+        self.weights, self.strides = [weight.to(exact) for weight in weights], strides
+        self.field = reference.receptive_field([w.shape[-1] for w in weights], strides)
+        self.jump = math.prod(strides)
+        self._wide: dict[tuple[int, int], Tensor] = {}
+        self._strip: tuple[list[int], Tensor] | None = None
+
+    def scores(self, side: int) -> int:
+        """Number of scores along a side."""
+        return (side - self.field) // self.jump + 1
+
+    def cotangent(self, height: int, width: int, start: int, stop: int) -> Tensor:
+        """Rows `start` to `stop` of the cotangent of a sum of scores at an input of this size, ``[1, channels, rows, width]``."""
+        small_height, rows = self._places(height)
+        if (height, width) not in self._wide:
+            small_width, columns = self._places(width)
+            small = self._compute(small_height, small_width)[0].permute(1, 2, 0).to(self.dtype)
+            self._wide[height, width] = small.index_select(1, columns).contiguous()
+        rows, key = rows[start:stop], [height, width, *rows[start:stop].tolist()]
+        if (
+            self._strip is None or self._strip[0] != key
+        ):  # strips that start at multiples of the stride are alike, but at the ends
+            wide = self._wide[height, width]
+            strip = wide.new_empty((1, len(rows), *wide.shape[1:])).permute(0, 3, 1, 2)  # as torch lays out channels_last
+            torch.index_select(wide, 0, rows, out=strip.permute(0, 2, 3, 1)[0])
+            self._strip = key, strip
+        return self._strip[1]
+
+    def _places(self, side: int) -> tuple[int, Tensor]:
+        """Side of a small input, and where in it each position of a large one looks.
+
+        The first positions and those behind the last score's start are unlike the others, which repeat with the stride.
+        """
+        margin = -(-self.field // self.jump)  # in scores
+        fewer = max(self.scores(side) - margin - 2, 0) * self.jump
+        places = torch.arange(side)
+        if not fewer:
+            return side, places
+        begin, end = margin * self.jump, self.scores(side) * self.jump
+        middle = begin + (places - begin) % self.jump
+        return side - fewer, torch.where(places < begin, places, torch.where(places < end, middle, places - fewer))
+
+    def _compute(self, height: int, width: int) -> Tensor:
+        sizes = [(height, width)]
+        for weight, stride in zip(self.weights, self.strides, strict=True):
+            before = sizes[-1]
+            sizes.append(((before[0] - weight.shape[2]) // stride + 1, (before[1] - weight.shape[3]) // stride + 1))
+        cotangent = self.weights[-1].new_ones((1, self.weights[-1].shape[0], *sizes[-1]))
+        for k in range(len(self.weights) - 1, -1, -1):
+            cotangent = reference.transposed(cotangent, self.weights[k], self.strides[k], *sizes[k])
+        return cotangent
+
+
+class _Head:
+    """The layers up to the last activation."""
+
+    def __init__(
+        self,
+        weights: Sequence[Tensor],
+        biases: Sequence[Tensor],
+        strides: Sequence[int],
+        activation: str,
+        affine: Sequence[bool],
+    ) -> None:
+        last = torch.channels_last
+        self.weights = [weight.contiguous(memory_format=last) for weight in weights]
+        self.biases, self.strides, self.activation = biases, strides, activation
+        self.affine = affine or [False] * len(weights)
+        self.field = reference.receptive_field([w.shape[-1] for w in weights], strides)
+        self.jump = math.prod(strides)
+        self.products = [
+            _taps(w, stride, k == 0) for k, (w, stride) in enumerate(zip(self.weights, strides, strict=True))
+        ]
+
+    def size(self, height: int, width: int) -> tuple[int, int]:
+        """Height and width of the last layer's output."""
+        return (height - self.field) // self.jump + 1, (width - self.field) // self.jump + 1
+
+    def strips(self, x: Tensor, height: int, unit: int = 1) -> Iterator[tuple[slice, slice, int, int]]:
+        """Entries and rows of the image, and the rows of the last activation that they make, from a multiple of `unit` on."""
+        jump, width = 1, 0
+        for weight, stride in zip(self.weights, self.strides, strict=True):
+            jump *= stride
+            width = max(width, weight.shape[0] * -(-x.shape[-1] // jump) * weight.element_size() // jump)
+        batch, whole = x.shape[0], width * x.shape[-2]
+        together = batch if batch * whole <= BUDGET else 1
+        rows = max(BUDGET // (width * self.jump), -(-LEAST * (self.field - self.jump) // self.jump), 1)
+        number = 1 if together * whole <= BUDGET else -(-height // rows)
+        rows = unit * -(-height // (number * unit))
+        for first in range(0, batch, together):
+            for start in range(0, height, rows):
+                stop = min(start + rows, height)
+                source = slice(self.jump * start, self.jump * (stop - 1) + self.field)
+                yield slice(first, first + together), source, start, stop
+
+    def preactivations(self, x: Tensor) -> Iterator[Tensor]:
+        """Output of every layer before the activation; each is overwritten when the next is asked for."""
+        a = x.to(self.weights[0].dtype, memory_format=torch.channels_last)
+        for k, (weight, bias, stride) in enumerate(zip(self.weights, self.biases, self.strides, strict=True)):
+            z = F.conv2d(a, weight, bias, stride)
+            yield z
+            a = self._activate(z, k)
+
+    def gradient(self, x: Tensor, cotangent: Tensor) -> Tensor:
+        """Gradient with respect to `x` of the inner product of the last activation with `cotangent`."""
+        a = x.to(self.weights[0].dtype, memory_format=torch.channels_last)
+        sizes, saved = [], []
+        for k, (weight, bias, stride) in enumerate(zip(self.weights, self.biases, self.strides, strict=True)):
+            sizes.append(a.shape[-2:])
+            z = F.conv2d(a, weight, bias, stride)
+            a = self._activate(z, k)
+            saved.append(z if self.activation == "silu" else a)
+        for k in range(len(self.weights) - 1, -1, -1):
+            if not self.affine[k]:
+                cotangent = self._through(cotangent, saved[k])
+            saved.pop()
+            cotangent = _transposed(cotangent, self.weights[k], self.products[k], self.strides[k], *sizes[k])
+        return cotangent.to(x.dtype)
+
+    def _activate(self, z: Tensor, k: int) -> Tensor:
+        if self.affine[k]:
+            return z
+        if self.activation == "relu":
+            return z.relu_()
+        if self.activation == "leaky_relu":
+            return F.leaky_relu_(z, reference.LEAKY_SLOPE)
+        return reference.activate(z, self.activation)
+
+    def _through(self, cotangent: Tensor, saved: Tensor) -> Tensor:
+        if self.activation == "relu":
+            # one pass, without an image of booleans
+            result: Tensor = torch.ops.aten.threshold_backward(cotangent, saved, 0)
+            return result
+        return reference.through_activation(
+            cotangent, saved if self.activation == "silu" else saved > 0, self.activation
+        )
+
+
+def _taps(weight: Tensor, stride: int, first: bool) -> Tensor | None:
+    """The transposed convolution as a product: row, column and channel of its result, in this order, from its channels.
+
+    For layers whose patches do not overlap, and for few channels in float32; None where neither holds.
+    """
+    side = weight.shape[-1]
+    apart = stride == side and stride > 1
+    if not apart and not (first and stride == 1 and weight.shape[1] <= FEW and weight.element_size() >= 4):
+        return None
+    rows = weight.permute(2, 3, 1, 0).reshape(-1, weight.shape[0])
+    if not apart:
+        rows = F.pad(rows, (0, 0, 0, -len(rows) % 8))
+    return rows[:, :, None, None].contiguous(memory_format=torch.channels_last)
+
+
+def _transposed(cotangent: Tensor, weight: Tensor, taps: Tensor | None, stride: int, height: int, width: int) -> Tensor:
+    """Adjoint of an unpadded convolution whose input had `height` x `width` pixels."""
+    if taps is None:
+        return reference.transposed(cotangent, weight, stride, height, width)
+    side, channels = weight.shape[-1], weight.shape[1]
+    product = F.conv2d(cotangent, taps)
+    batch, _, rows, columns = product.shape
+    if stride == 1:
+        result = product.new_zeros((batch, channels, height, width))
+        for k in range(side * side):
+            i, j = divmod(k, side)
+            result[..., i : i + rows, j : j + columns] += product[:, channels * k : channels * (k + 1)]
+        return result
+    tiles = product.permute(0, 2, 3, 1).reshape(batch, rows, columns, side, side, channels)
+    result = tiles.transpose(2, 3).reshape(batch, rows * side, columns * side, channels).permute(0, 3, 1, 2)
+    return F.pad(result, (0, width - columns * side, 0, height - rows * side))

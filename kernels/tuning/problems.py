@@ -23,7 +23,7 @@ class Grid(NamedTuple):
 
 #: The planner's grid, for the kind of device, whole and quick.
 GRIDS = {
-    ("cpu", False): Grid((3, 5, 9, 15, 25), (64, 192, 512, 1024), 1.5),
+    ("cpu", False): Grid((3, 5, 9, 15, 25), (24, 64, 192, 512, 1024), 1.5),
     ("cpu", True): Grid((3, 9, 17), (64, 224), 0.1),
     ("cuda", False): Grid((3, 5, 9, 15, 25), (256, 512, 1024, 2048, 4096), 0.5),
     ("cuda", True): Grid((3, 9, 17), (512, 2048), 0.2),

@@ -123,7 +123,8 @@ def refusal(path: Path, wanted: Key) -> str:
                 return f"it is for {name} {stored.get(name)}, this is {expected}"
         if stored["measured"] is not True:
             return "it was not measured"
-        for rate in stored["blur_gradient"][wanted.kind].values():
+        rates = list(stored["blur_gradient"][wanted.kind].values())
+        for rate in rates + [rate["large"] for rate in rates if "large" in rate]:
             if not (rate["operations"] > 0 and rate["bytes"] > 0 and rate["launch"] >= 0):
                 return "it has a rate that is not positive"
     except (OSError, ValueError, KeyError, TypeError, AttributeError):

@@ -122,7 +122,8 @@ def _print(console: Console, result: Tuning) -> None:
     table = Table(title="rates of the planner")
     for heading in ("candidate", "launch µs", "Gop/s", "GB/s", "estimates within"):
         table.add_column(heading, justify="left" if heading == "candidate" else "right")
-    for name, rate in planner.rates.items():
+    large = {f"{name}, large images": rate for name, rate in planner.large.items()}
+    for name, rate in {**planner.rates, **large}.items():
         numbers = (1e6 * rate.launch, rate.operations / 1e9, rate.bytes / 1e9)
         table.add_row(name, *(f"{number:.3g}" for number in numbers), f"x {rate.factor:.2f}")
     for name, reason in planner.refused.items():

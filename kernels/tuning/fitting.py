@@ -36,8 +36,8 @@ class Rates(NamedTuple):
     factor: float
 
 
-def fit(samples: Sequence[Sample]) -> Rates:
-    """The rates that explain the samples best.
+def fit(samples: Sequence[Sample], launch: float | None = None) -> Rates:
+    """The rates that explain the samples best; with the seconds a launch takes given, the two others.
 
     A rate that bounds no sample is as low as the samples allow, so that it bounds none; a larger image may still meet it.
 
@@ -52,7 +52,7 @@ def fit(samples: Sequence[Sample]) -> Rates:
     ratio = operations / moved
     # every sample may be bound by either; in between, those of many operations a byte are bound by operations
     thresholds = [-math.inf, *np.quantile(ratio, np.linspace(0, 1, 9)), math.inf]
-    fitted = [_settled(operations, moved, launches, seconds, ratio > threshold) for threshold in thresholds]
+    fitted = [_settled(operations, moved, launches, seconds, ratio > threshold, launch) for threshold in thresholds]
     launch, slowness, reluctance = min(fitted, key=lambda x: _error(x, operations, moved, launches, seconds))
     body = np.maximum(slowness * operations, reluctance * moved)
     if not body.any():  # launches explain everything: whatever else there is took no longer than the whole
@@ -65,13 +65,22 @@ def fit(samples: Sequence[Sample]) -> Rates:
 
 
 def _settled(
-    operations: np.ndarray, moved: np.ndarray, launches: np.ndarray, seconds: np.ndarray, computing: np.ndarray
+    operations: np.ndarray,
+    moved: np.ndarray,
+    launches: np.ndarray,
+    seconds: np.ndarray,
+    computing: np.ndarray,
+    launch: float | None,
 ) -> np.ndarray:
     """Launch, 1 / rate and 1 / bandwidth from one guess of which samples are bound by operations; the best on the way."""
     weight, best, least = 1 / seconds, np.zeros(3), math.inf
     for _ in range(_ROUNDS):
         columns = np.stack([launches, np.where(computing, operations, 0), np.where(computing, 0, moved)], 1)
-        solution = _non_negative(columns * weight[:, None], seconds * weight)
+        if launch is None:
+            solution = _non_negative(columns * weight[:, None], seconds * weight)
+        else:
+            rest = (seconds - launch * launches) * weight
+            solution = np.array([launch, *_non_negative(columns[:, 1:] * weight[:, None], rest)])
         error = _error(solution, operations, moved, launches, seconds)
         if error >= least:
             break

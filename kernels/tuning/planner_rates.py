@@ -19,6 +19,9 @@ from fastreg.kernels.tuning.timing import Timer
 #: Images on which the candidates are compared with float64.
 _CHECKED = (67, 61)
 BOUNDARY = "reflect"
+CHANNELS = 3
+#: Rates for large images are kept apart where that leaves at most this share of the misfit.
+_SPLIT = 0.7
 
 
 class Crossover(NamedTuple):
@@ -47,9 +50,14 @@ class Crossover(NamedTuple):
 
 
 class PlannerRates(NamedTuple):
-    """Fitted rates of each candidate, what they were fitted to, and the candidates that were refused, with the reason."""
+    """Fitted rates of each candidate, what they were fitted to, and the candidates that were refused, with the reason.
+
+    Images of `pixels` numbers and more have the rates `large`, without an entry where one set does for all.
+    """
 
     rates: dict[str, Rates]
+    large: dict[str, Rates]
+    pixels: int
     crossovers: list[Crossover]
     refused: dict[str, str]
 
@@ -58,9 +66,12 @@ class PlannerRates(NamedTuple):
         logarithms = [math.log(row.loss(getattr(row, which))) for row in self.crossovers]
         return math.exp(sum(logarithms) / len(logarithms))
 
-    def stored(self) -> dict[str, dict[str, float]]:
+    def stored(self) -> dict[str, dict[str, Any]]:
         """The rates as a settings file has them."""
-        return {name: {key: float(f"{x:.4g}") for key, x in r._asdict().items()} for name, r in self.rates.items()}
+        found: dict[str, dict[str, Any]] = {name: _rounded(rate) for name, rate in self.rates.items()}
+        for name, rate in self.large.items():
+            found[name]["large"] = {"pixels": self.pixels, **_rounded(rate)}
+        return found
 
 
 def measure(
@@ -90,7 +101,7 @@ def measure(
     RuntimeError
         If there is a PSF for which no candidate gives right numbers.
     """
-    samples: dict[str, list[Sample]] = {}
+    samples: dict[str, dict[int, list[Sample]]] = {}
     refused: dict[str, str] = {}
     found: list[tuple[str, int, int, dict[str, Plan], dict[str, float]]] = []
     with settings.using(base):
@@ -102,7 +113,7 @@ def measure(
                     if 2 * side > size:
                         continue
                     report(f"planner: {kind} PSF of side {side}, {size} x {size} pixels")
-                    x, y = problems.images(size, size, device, count=2)
+                    x, y = problems.images(size, size, device, count=2, channels=CHANNELS)
                     plans = _plans(planner, x.shape, device, right)
                     runs = {name: partial(plan.gradient, x, y) for name, plan in plans.items()}
                     with torch.no_grad():
@@ -110,10 +121,9 @@ def measure(
                     for name, plan in plans.items():
                         counts = next(c for c in plan.candidates if c.name == name)
                         sample = Sample(counts.operations, counts.bytes, counts.launches, times[name])
-                        samples.setdefault(name, []).append(sample)
+                        samples.setdefault(name, {}).setdefault(size, []).append(sample)
                     found.append((kind, side, size, plans, times))
-    rates = {name: fitting.fit(several) for name, several in samples.items() if name not in refused}
-    result = PlannerRates(rates, [], refused)
+    result = fitted_rates({name: by_size for name, by_size in samples.items() if name not in refused}, refused)
     fitted = settings.overlaid({**base, "blur_gradient": {device.type: result.stored()}}, device.type)
     for kind, side, size, plans, every in found:
         work = next(iter(plans.values())).work
@@ -121,6 +131,41 @@ def measure(
         choices = [choice(work, rates_of, times) for rates_of in (base, fitted)]
         result.crossovers.append(Crossover(kind, side, size, times, *choices))
     return result
+
+
+def fitted_rates(samples: dict[str, dict[int, list[Sample]]], refused: dict[str, str]) -> PlannerRates:
+    """Rates from the samples of each candidate by the side of the images, without crossovers.
+
+    What lies in the caches moves at another rate than what does not. So the sides are split in two where that explains the
+    samples best, with at least two of them on each side; what a launch takes is that of the small images.
+    """
+    sizes = sorted({size for by_size in samples.values() for size in by_size})
+    whole = {name: fitting.fit(_of(by_size, sizes)) for name, by_size in samples.items()}
+    best, least = PlannerRates(whole, {}, 0, [], refused), _misfit(whole, samples, sizes)
+    for k in range(2, len(sizes) - 1):
+        below, above = sizes[:k], sizes[k:]
+        if not all(_of(by_size, below) and _of(by_size, above) for by_size in samples.values()):
+            continue
+        rates = {name: fitting.fit(_of(by_size, below)) for name, by_size in samples.items()}
+        large = {name: fitting.fit(_of(by_size, above), rates[name].launch) for name, by_size in samples.items()}
+        misfit = _misfit(rates, samples, below) + _misfit(large, samples, above)
+        if misfit < _SPLIT * least:
+            pixels = CHANNELS * below[-1] * above[0]
+            best, least = PlannerRates(rates, large, pixels, [], refused), misfit
+    return best
+
+
+def _of(by_size: dict[int, list[Sample]], sizes: list[int]) -> list[Sample]:
+    return [sample for size in sizes for sample in by_size.get(size, [])]
+
+
+def _misfit(rates: dict[str, Rates], samples: dict[str, dict[int, list[Sample]]], sizes: list[int]) -> float:
+    """Sum of the squared logarithms of how far estimates are from times."""
+    return sum(math.log(rate.factor) ** 2 * len(_of(samples[name], sizes)) for name, rate in rates.items())
+
+
+def _rounded(rate: Rates) -> dict[str, float]:
+    return {key: float(f"{value:.4g}") for key, value in rate._asdict().items()}
 
 
 def choice(work: costs.Work, document: dict[str, Any], among: Mapping[str, float]) -> str:

@@ -210,6 +210,28 @@ def test_the_planner_plans_as_was_measured() -> None:
     assert found.rates["fft"].operations == pytest.approx(1.4e10, rel=0.01)
 
 
+def test_large_images_have_rates_of_their_own() -> None:
+    """What does not lie in the caches moves four times as slowly; a device without that keeps one set of rates."""
+    small = {"operations": 6e9, "bytes": 4e9, "launch": 4e-6}
+    slow = {"operations": 6e9, "bytes": 1e9, "launch": 4e-6}
+
+    def slower(call: Any) -> float:
+        plan: planner.Plan = call.func.__self__
+        rates = dict.fromkeys(("direct", "separable", "taps", "fft"), slow if plan.work.shape[-1] >= 64 else small)
+        (seconds,) = by_counts(rates)({"it": call}, 0.0).values()
+        return float(seconds)
+
+    grid = problems.Grid((3, 7), (16, 32, 64, 96), 0.0)
+    found = planner_rates.measure(CPU, grid, fake_timer(slower), settings.defaults())
+    assert found.pixels == 3 * 32 * 64
+    assert found.rates["direct"].bytes == pytest.approx(4e9, rel=0.01)
+    assert found.large["direct"].bytes == pytest.approx(1e9, rel=0.01)
+    assert all(rate.launch == found.rates[name].launch for name, rate in found.large.items())
+    assert found.loss("fitted") == pytest.approx(1)
+    even = by_counts(dict.fromkeys(("direct", "separable", "taps", "fft"), small))
+    assert planner_rates.measure(CPU, grid, even, settings.defaults()).large == {}
+
+
 def test_a_candidate_with_wrong_numbers_gets_no_rates(monkeypatch: pytest.MonkeyPatch) -> None:
     def wrong(self: Any, x: Tensor, y: Tensor, *rest: Any) -> Tensor:
         result = right(self, x, y, *rest)

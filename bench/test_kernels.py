@@ -11,10 +11,11 @@ from typing import Any
 import pytest
 import torch
 
-from bench.gpu_kernels import psfs, relative
 from fastreg.kernels.blur_gradient import reference as blur
 from fastreg.kernels.blur_gradient.planner import Planner
 from fastreg.kernels.solver_step import reference as step
+from fastreg.kernels.tuning.accuracy import relative
+from fastreg.kernels.tuning.problems import psfs
 
 HEIGHT, WIDTH = 321, 481
 PSFS = dict(psfs())

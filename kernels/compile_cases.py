@@ -47,9 +47,14 @@ class _Variant:
 def cases() -> Iterator[Case]:
     """Every kernel with every frozen setting and every constant it is specialised on."""
     for file, name, setting in settings.frozen():
-        kernel = _kernel(name)
-        for variant in _variants(name, setting):
-            yield _case(f"{file}/{name}{variant.suffix}", kernel, setting, variant)
+        yield from cases_of(file, name, setting)
+
+
+def cases_of(file: str, name: str, setting: dict[str, int]) -> Iterator[Case]:
+    """A kernel with one setting, of a file of that name, and every constant it is specialised on."""
+    kernel = _kernel(name)
+    for variant in _variants(name, setting):
+        yield _case(f"{file}/{name}{variant.suffix}", kernel, setting, variant)
 
 
 def _case(name: str, kernel: Any, setting: dict[str, int], variant: _Variant) -> Case:

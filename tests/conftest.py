@@ -3,6 +3,17 @@
 import pytest
 
 
+@pytest.fixture(scope="session", autouse=True)
+def _nobodys_settings(tmp_path_factory):
+    """Decisions are those of the stored settings: what `fastreg tune` wrote for this user does not count in tests."""
+    from fastreg.kernels import settings
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("XDG_CONFIG_HOME", str(tmp_path_factory.mktemp("config")))
+        settings.load.cache_clear()
+        yield
+
+
 @pytest.fixture
 def run(capsys):
     """Run the command line in this process; returns exit code, output and errors."""

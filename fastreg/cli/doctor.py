@@ -59,7 +59,7 @@ def doctor() -> None:
     from rich.console import Console
     from rich.table import Table
 
-    findings = [*packages(), *devices(), *formats(), *models()]
+    findings = [*packages(), *devices(), *tuned(), *formats(), *models()]
     table = Table(title="fastreg doctor")
     for title in ("", "part", "what", "found"):
         table.add_column(title)
@@ -110,6 +110,23 @@ def devices() -> list[Finding]:
         facts = torch.cuda.get_device_properties(index)
         text = f"{facts.name}, compute {facts.major}.{facts.minor}, {facts.total_memory / 2**30:.0f} GiB"
         findings.append(Finding("devices", f"cuda:{index}", text, _convolves(f"cuda:{index}")))
+    return findings
+
+
+def tuned() -> list[Finding]:
+    """Whether the settings in use were measured on each device, and which file they are from."""
+    import torch
+
+    from fastreg.kernels import settings
+
+    names = [
+        "cpu",
+        *(f"cuda:{index}" for index in range(torch.cuda.device_count() if torch.cuda.is_available() else 0)),
+    ]
+    findings = []
+    for name in names:
+        measured, text = settings.explain(torch.device(name))
+        findings.append(Finding("settings", name, text, True if measured else None))
     return findings
 
 

@@ -1,7 +1,8 @@
 """What each way to compute A*(A x - y) costs, and which is the cheapest.
 
 The estimate of a candidate is ``launches * launch + max(operations / rate, bytes / bandwidth)``, with rates stored for each
-device in ``kernels/configs`` (see `fastreg.kernels.settings`). Counts, with N pixels of all planes, N' those of the extended
+device in ``kernels/configs`` (see `fastreg.kernels.settings`), and for large images others where that was measured to matter.
+Counts, with N pixels of all planes, N' those of the extended
 image, k = h w taps of which n are not zero, and rank r:
 
 ================  ==========================  ===============================================================
@@ -68,6 +69,9 @@ def candidates(work: Work) -> list[Candidate]:
         seconds = math.inf
         moved = numbers * work.dtype.itemsize
         if rate is not None:
+            large = rate.get("large")
+            if large is not None and math.prod(work.shape) >= large["pixels"]:
+                rate = large
             slower = work.dtype.itemsize / 4
             seconds = launches * rate["launch"] + max(operations * slower / rate["operations"], moved / rate["bytes"])
         elif not refused:

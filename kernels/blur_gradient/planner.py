@@ -9,7 +9,7 @@ from torch import Tensor
 
 from fastreg.kernels import settings
 from fastreg.kernels._triton import usable
-from fastreg.kernels.blur_gradient import costs, reference
+from fastreg.kernels.blur_gradient import costs, crossovers, reference
 from fastreg.kernels.blur_gradient.costs import Candidate, Work
 from fastreg.kernels.blur_gradient.geometry import Geometry, cropped
 from fastreg.kernels.blur_gradient.paths import Direct, Fourier, Path, Separable, Taps, factors
@@ -24,7 +24,7 @@ class Plan:
     """How to compute A x, A* r and A*(A x - y) for images of one shape, dtype and device.
 
     `choice` is the name of a candidate. `path` is the plain torch way, used for `blur` and `adjoint`, and for `gradient` unless
-    the choice is a Triton kernel; `tables` are the taps of that kernel.
+    the choice is a Triton kernel; `tables` are the taps of that kernel. `crossovers` says in words what was measured near.
     """
 
     choice: str
@@ -34,6 +34,7 @@ class Plan:
     measured: bool
     path: Path
     tables: tuple[TapTable, ...] = ()
+    crossovers: tuple[str, ...] = ()
 
     def blur(self, x: Tensor) -> Tensor:
         """A x."""
@@ -67,6 +68,7 @@ class Plan:
             f"images {list(work.shape)}, {str(work.dtype).removeprefix('torch.')}, {work.device}, "
             f"boundary {geometry.boundary}",
             "rates: measured on this device" if self.measured else "rates: assumed, not measured on this device",
+            *self.crossovers,
             f"  {'candidate':16} {'Mop':>10} {'MB':>10} {'launches':>8} {'estimate':>11}",
         ]
         for candidate in self.candidates:
@@ -164,8 +166,9 @@ class Planner:
             tables = separable_tables(columns[0], rows[0], self.geometry)
         elif chosen in costs.TRITON:
             tables = (tabulate(psf, self.geometry),)
-        measured = bool(settings.of(device)["measured"])
-        return Plan(chosen, work, self.whole, tuple(found), measured, path, tables)
+        stored = settings.of(device)
+        near = crossovers.words(stored.get("crossovers", ()), height * width)
+        return Plan(chosen, work, self.whole, tuple(found), bool(stored["measured"]), path, tables, tuple(near))
 
 
 def separable_tables(column: Tensor, row: Tensor, geometry: Geometry) -> tuple[TapTable, TapTable]:

@@ -1,8 +1,8 @@
 """One call for energy and input gradient of a chain of convolutions: the reference, or Triton where that was measured faster.
 
 A single convolution in Triton is often slower than torch's; what is gained is what is fused. So the Triton path is taken on a GPU
-only if the settings measured on that GPU say so (``"critic_gradient": {"choice": "triton"}`` in ``kernels/configs``), or
-if it is asked for.
+only if the settings measured on that GPU say so for the precision (``"critic_gradient"`` in ``kernels/configs``), or if it is
+asked for.
 """
 
 from __future__ import annotations
@@ -83,7 +83,7 @@ def energy_and_gradient(
     if choice is None and possible:
         from fastreg.kernels.critic_gradient.triton_chain import measured_choice
 
-        choice = measured_choice(x.device)
+        choice = measured_choice(x.device, precision)
     if choice == "triton":
         from fastreg.kernels.critic_gradient.triton_chain import energy_and_gradient_op
 

@@ -88,9 +88,10 @@ def energy_and_gradient_op(
 
 
 @torch.compiler.assume_constant_result  # type: ignore[untyped-decorator]
-def measured_choice(device: torch.device) -> str:
+def measured_choice(device: torch.device, precision: str = "ieee") -> str:
     """What the settings of a device say is faster; a compiler takes it for a constant and does not trace the look-up."""
-    choice: str = settings.of(device)["critic_gradient"]["choice"]
+    stored = settings.of(device)["critic_gradient"]
+    choice: str = stored.get("choices", {}).get(precision, stored["choice"])
     return choice
 
 

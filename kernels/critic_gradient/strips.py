@@ -108,7 +108,9 @@ class Tail:
             self._strip is None or self._strip[0] != key
         ):  # strips that start at multiples of the stride are alike, but at the ends
             wide = self._wide[height, width]
-            strip = wide.new_empty((1, len(rows), *wide.shape[1:])).permute(0, 3, 1, 2)  # as torch lays out channels_last
+            strip = wide.new_empty((1, len(rows), *wide.shape[1:])).permute(
+                0, 3, 1, 2
+            )  # as torch lays out channels_last
             torch.index_select(wide, 0, rows, out=strip.permute(0, 2, 3, 1)[0])
             self._strip = key, strip
         return self._strip[1]

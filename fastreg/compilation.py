@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
+from fastreg.captured import CapturedSolves
 from fastreg.compile_cache import use_persistent_cache
 from fastreg.operators.base import LinearOperator
 from fastreg.precision import tensor_float
@@ -33,9 +34,10 @@ class CompiledRestorer(Restorer):
     The step is compiled once for single images and once for batches, on first use; sizes do not matter. The prior is a
     copy in the precision asked for; operator, fidelity and solver are those of the original. Where the gradient of the prior is
     faster outside the program (`Regularizer.apart`) and the solver says where it takes it (`Solver.point`), it is computed there.
+    On CUDA the whole solve becomes a graph for each shape, see `fastreg.captured`.
     """
 
-    def __init__(self, restorer: Restorer, precision: str) -> None:
+    def __init__(self, restorer: Restorer, precision: str, graphs: bool = True) -> None:
         if precision not in PRECISIONS:
             raise ValueError(f"precision must be one of {', '.join(PRECISIONS)}, got {precision!r}")
         device = restorer.solver.schedule.device
@@ -52,6 +54,7 @@ class CompiledRestorer(Restorer):
         #: What a comparison with the eager solve found; None if there was none.
         self.report: Report | None = None
         self._compiled = torch.compile(self._step, dynamic=True)
+        self._captured = CapturedSolves(self._fold, self._constants) if graphs and device.type == "cuda" else None
 
     def _step(
         self,
@@ -70,16 +73,26 @@ class CompiledRestorer(Restorer):
     def solve(self, y: Tensor, sigma: Tensor, weight: Tensor) -> Tensor:
         """Restore without looking at the values; `sigma` and `weight` are ``[B]``."""
         with torch.no_grad(), tensor_float(self.precision == "tf32"):
-            operator = self.operator.traceable(y)
-            problem = self.problem(sigma, weight)._replace(operator=operator)
-            y = y.contiguous()
-            # copies: a state that shares memory with y would be one more case to compile
-            state = tuple(t.clone(memory_format=torch.contiguous_format) for t in self.solver.start(problem, y))
-            for row in self.solver.schedule.unbind(0):
-                point = self.solver.point(self.solver.state(*state)) if self.prior.apart else None
-                gradient = None if point is None else self.prior.gradient(point)
-                state = self._compiled(operator, y, problem.sigma, problem.weight, row, gradient, *state)
-            return self.solver.result(problem, self.solver.state(*state))
+            if self._captured is not None:
+                return self._captured(y, sigma, weight)
+            return self._fold(y, sigma, weight)
+
+    def _fold(self, y: Tensor, sigma: Tensor, weight: Tensor) -> Tensor:
+        operator = self.operator.traceable(y)
+        problem = self.problem(sigma, weight)._replace(operator=operator)
+        y = y.contiguous()
+        # copies: a state that shares memory with y would be one more case to compile
+        state = tuple(t.clone(memory_format=torch.contiguous_format) for t in self.solver.start(problem, y))
+        for row in self.solver.schedule.unbind(0):
+            point = self.solver.point(self.solver.state(*state)) if self.prior.apart else None
+            gradient = None if point is None else self.prior.gradient(point)
+            state = self._compiled(operator, y, problem.sigma, problem.weight, row, gradient, *state)
+        return self.solver.result(problem, self.solver.state(*state))
+
+    def _constants(self) -> list[Tensor]:
+        """What a solve reads besides its inputs."""
+        parts = (self.operator, self.fidelity, self.prior, self.solver)
+        return [tensor for part in parts for tensor in (*part.parameters(), *part.buffers())]
 
 
 class _Given(Regularizer):

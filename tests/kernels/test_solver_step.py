@@ -67,7 +67,7 @@ def test_a_compiled_step_on_a_cpu_has_only_torch_operations(solver: Solver, fide
     state, row = solver.start(problem, y), solver.schedule[0]
     compiled = torch.compile(step, backend=backend, fullgraph=True, dynamic=True)(row, *state)
     for mine, theirs in zip(compiled, step(row, *state), strict=True):
-        torch.testing.assert_close(mine, theirs, rtol=1e-6, atol=1e-6)
+        torch.testing.assert_close(mine, theirs, rtol=1e-5, atol=1e-5)
     assert len(graphs) == 1 and "fastreg" not in graphs[0] and "triton" not in graphs[0]
 
 

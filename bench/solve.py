@@ -176,7 +176,7 @@ def choosing(document: dict[str, Any]) -> dict[str, float]:
 
 
 def summarise(document: dict[str, Any]) -> None:
-    """The result in words, with what the issue asks for."""
+    """The result in words, with what is aimed at."""
     rows = {row["name"]: row for row in document["rows"]}
     for entry in document["ratios"]:
         low, high = entry["quartiles"]

@@ -121,7 +121,9 @@ class Restorer(nn.Module):
     def compile(  # type: ignore[override]
         self, precision: str = "ieee", check: bool = False, accept_drift: bool = False
     ) -> CompiledRestorer:
-        """A restorer that runs the same solve as a compiled program, many times faster once it is warm.
+        """A restorer that runs the same solve as a compiled program: the step on a CPU, the whole solve as a graph on CUDA.
+
+        On a CPU the convolutions of a critic are as fast without it (``bench/tables/speed.md``); what it brings there is bf16.
 
         Parameters
         ----------

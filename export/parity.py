@@ -29,12 +29,7 @@ def compare(artefact: Artefact, cases: Sequence[Case]) -> Report:
 
 
 def judge(artefact: Artefact, cases: Sequence[Case], restorer: Restorer) -> Report:
-    """`compare`; where a float32 artefact fails, again with the gates of the differences that float32 itself allows.
-
-    Every step of a solve amplifies rounding, so that a millionth of the observation, or float64, may move the result by more
-    than a gate. There an artefact may differ by twice as much, and by no more than four times the gate, see
-    `fastreg.gates.conditioning`.
-    """
+    """`compare`; where a float32 artefact fails, the report also says how far rounding alone moves the eager solve."""
     report = compare(artefact, cases)
     precision = artefact.metadata["precision"]
     if report.status == "passed" or not report.finite:

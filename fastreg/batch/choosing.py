@@ -22,6 +22,9 @@ class ThriftyRestorer(Restorer):
     What is ahead is estimated from one gradient of the prior on the image at hand, the steps of the solver, and the number of
     images announced. Small jobs thus never wait for the compiler, large ones for hardly more than one gradient.
 
+    Nothing is compiled where the gradient of the prior stays outside the program (`Regularizer.apart`: critics on a CPU, whose
+    gradient is all but a hundredth of a solve).
+
     Parameters
     ----------
     restorer
@@ -35,7 +38,8 @@ class ThriftyRestorer(Restorer):
         self.weight_rule = restorer.weight_rule
         self.images = images
         self.fast: Restorer | None = None
-        self._possible = restorer.solver.schedule.device.type != "cpu" or shutil.which("c++") is not None
+        on_cpu = restorer.solver.schedule.device.type == "cpu"
+        self._possible = not restorer.prior.apart and (not on_cpu or shutil.which("c++") is not None)
 
     def solve(self, y: Tensor, sigma: Tensor, weight: Tensor) -> Tensor:
         """Restore without looking at the values; `sigma` and `weight` are ``[B]``."""

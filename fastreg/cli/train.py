@@ -37,6 +37,10 @@ def critic(
     rate: Annotated[str, typer.Option(metavar="FIRST:LAST", help="Learning rates.")] = "1e-3:1e-4",
     penalty: Annotated[float, typer.Option(min=0, help="Weight of the gradient penalty.")] = 5.0,
     activation: Annotated[Literal["relu", "leaky_relu", "silu"], typer.Option()] = "relu",
+    smooth: Annotated[
+        float | None,
+        typer.Option(min=0, help="Sharpness of the rounded kinks of the finished critic; 0 keeps its ReLU."),
+    ] = None,
     channels: Annotated[
         str, typer.Option(metavar="N,N,...", help="Channels of the critic's 3x3 layers but the last.")
     ] = "32,32,32,32,32,32",
@@ -63,6 +67,7 @@ def critic(
     from fastreg.options import TASKS, choose_device
     from fastreg.training.critic import CriticRecipe
     from fastreg.training.session import CriticJob, CriticSession
+    from fastreg.training.smoothing import SHARPNESS
 
     tasks = [] if tune == "none" or degraded else tune.split(",")
     if not set(tasks) <= set(TASKS):
@@ -92,6 +97,7 @@ def critic(
         activation=activation,
         channels=_channels(channels),
         select=select == "best" and degraded is None,
+        sharpness=(SHARPNESS if activation == "relu" else 0.0) if smooth is None else smooth,
         device=choose_device(device),
         command=_command(),
     )

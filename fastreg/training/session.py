@@ -30,6 +30,7 @@ from fastreg.training.critic import (
     unpaired,
 )
 from fastreg.training.plot import plot_critic
+from fastreg.training.smoothing import smooth
 
 #: The first of the held-out photographs are kept for reported figures; the weights are tuned on the others.
 REPORTED = 11
@@ -67,6 +68,8 @@ class CriticJob:
     select
         Keep the critic of the iteration that denoises held-out photographs best, not the last one. A critic that tells noisy
         patches apart ever better does not become an ever better regularizer.
+    sharpness
+        Of the kinks of the finished critic, see `fastreg.training.smoothing.smooth`; 0 keeps its ReLU.
     device
         Where to train.
     command
@@ -81,6 +84,7 @@ class CriticJob:
     activation: str = "relu"
     channels: tuple[int, ...] = (32,) * 6
     select: bool = False
+    sharpness: float = 0.0
     device: torch.device = dataclasses.field(default_factory=lambda: torch.device("cpu"))
     command: str = ""
 
@@ -89,6 +93,10 @@ class CriticJob:
             raise ValueError(f"a model is a .safetensors file, got {self.output}")
         if (self.clean is None) != (self.degraded is None) or (self.data is None) == (self.clean is None):
             raise ValueError("training needs either --data, or both --clean and --degraded")
+        if self.sharpness < 0 or (self.sharpness and self.activation != "relu"):
+            raise ValueError(
+                f"a sharpness, not negative, is for critics with ReLU: got {self.sharpness:g} and {self.activation}"
+            )
         if (self.recipe.sigma is None) != (self.data is None):
             raise ValueError("a recipe has a sigma exactly where degraded patches are made from clean photographs")
 
@@ -213,6 +221,8 @@ class CriticSession:
         measured["channels"] = channel_census(plain, calibration_images([held], PLOTTED[1:]))
         alive = sum(row["alive"] for row in measured["channels"])
         report(f"channels alive: {alive} of {sum(row['channels'] for row in measured['channels'])}")
+        if job.sharpness:
+            padded = smooth(padded, [held], job.sharpness)
         weights: dict[str, list[list[float]]] = {}
         quality: dict[str, list[list[float]]] = {}
         for best in tuning.tune_critic(padded, held, plans, compiled) if plans else ():
@@ -226,7 +236,7 @@ class CriticSession:
             settings=padded.settings,
             description="A patch critic trained as a Wasserstein GAN on unpaired patches (adversarial local regularizer).",
             command=job.command,
-            recipe=dataclasses.asdict(job.recipe),
+            recipe={**dataclasses.asdict(job.recipe), "sharpness": job.sharpness},
             data=self.data,
             weights=weights,
             measured=measured,

@@ -197,6 +197,9 @@ class _Head:
         for k, (weight, bias, stride) in enumerate(zip(self.weights, self.biases, self.strides, strict=True)):
             sizes.append(a.shape[-2:])
             z = F.conv2d(a, weight, bias, stride)
+            if k == len(self.weights) - 1:  # of the last activation only the slope is needed, which z has too
+                saved.append(z)
+                break
             a = self._activate(z, k)
             saved.append(z if self.activation == "silu" else a)
         for k in range(len(self.weights) - 1, -1, -1):
@@ -216,13 +219,15 @@ class _Head:
         return reference.activate(z, self.activation)
 
     def _through(self, cotangent: Tensor, saved: Tensor) -> Tensor:
+        # torch's own backward passes: one pass over memory each, without an image of booleans
+        result: Tensor
         if self.activation == "relu":
-            # one pass, without an image of booleans
-            result: Tensor = torch.ops.aten.threshold_backward(cotangent, saved, 0)
-            return result
-        return reference.through_activation(
-            cotangent, saved if self.activation == "silu" else saved > 0, self.activation
-        )
+            result = torch.ops.aten.threshold_backward(cotangent, saved, 0)
+        elif self.activation == "silu":
+            result = torch.ops.aten.silu_backward(cotangent, saved)
+        else:
+            result = torch.ops.aten.leaky_relu_backward(cotangent, saved, reference.LEAKY_SLOPE, True)
+        return result
 
 
 def _taps(weight: Tensor, stride: int, first: bool) -> Tensor | None:

@@ -15,6 +15,7 @@ from tests.registry import critic, random
 
 def test_small_jobs_stay_eager_and_large_ones_compile(monkeypatch: pytest.MonkeyPatch) -> None:
     prior, _ = critic("plain", "relu", "replicate", torch.float32)
+    monkeypatch.setattr(type(prior), "apart", False)
     eager = Restorer(prior=prior, solver=Adam(3), weight=0.3)
     thrifty = ThriftyRestorer(eager, images=4)
     y = random((1, 3, 18, 20), torch.float32)
@@ -27,6 +28,14 @@ def test_small_jobs_stay_eager_and_large_ones_compile(monkeypatch: pytest.Monkey
     thrifty.images = 4
     torch.testing.assert_close(thrifty(y, 0.1), eager(y, 0.1), rtol=0, atol=1e-4)
     assert isinstance(thrifty.fast, CompiledRestorer)
+
+
+def test_nothing_is_compiled_for_a_gradient_that_runs_outside(monkeypatch: pytest.MonkeyPatch) -> None:
+    prior, _ = critic("plain", "relu", "replicate", torch.float32)
+    thrifty = ThriftyRestorer(Restorer(prior=prior, solver=Adam(3), weight=0.3), images=4)
+    monkeypatch.setattr(thrifty, "_ahead", lambda y: 1e6)
+    thrifty(random((1, 3, 18, 20), torch.float32), 0.1)
+    assert thrifty.fast is None
 
 
 def test_the_work_ahead_grows_with_the_images() -> None:

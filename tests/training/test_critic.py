@@ -23,6 +23,7 @@ from fastreg.training.critic import (
     noisy_pairing,
 )
 from fastreg.training.patches import PatchSource, split
+from fastreg.training.smoothing import SHARPNESS
 from fastreg.training.tuning import maximise
 
 TINY = [(3, 8, 5, 1), (8, 8, 5, 1), (8, 1, 7, 1)]
@@ -179,6 +180,7 @@ def test_command_trains_resumes_and_refuses(tmp_path: Path, capsys: pytest.Captu
     prior = fastreg.load(out)
     assert prior.card.settings["padding"] == "replicate"
     assert prior.card.recipe["iterations"] == 3
+    assert (prior.activation, prior.card.recipe["sharpness"]) == ("silu", SHARPNESS)
     assert "/" not in prior.card.command
     records = [json.loads(line) for line in (out.parent / "tiny.log.jsonl").read_text().splitlines()]
     assert records[-1]["iteration"] == 3
@@ -192,10 +194,13 @@ def test_command_trains_resumes_and_refuses(tmp_path: Path, capsys: pytest.Captu
     assert ".safetensors" in capsys.readouterr().err
     unpaired = tmp_path / "unpaired.safetensors"
     both = ["--clean", photographs, "--degraded", photographs, "--iterations", 2, "--batch", 2, "--channels", "4,6"]
-    assert run("train", "critic", "-o", unpaired, *both) == 0
+    assert run("train", "critic", "-o", unpaired, "--smooth", 0, *both) == 0
     small = fastreg.load(unpaired)
+    assert (small.activation, small.card.recipe["sharpness"]) == ("relu", 0)
     assert small.card.recipe["sigma"] is None
     assert [list(layer) for layer in small.layers] == [[3, 4, 3, 1], [4, 6, 3, 1], [6, 1, 3, 1]]
+    assert run("train", "critic", "-o", tmp_path / "a.safetensors", "--activation", "silu", "--smooth", 9, *both) == 2
+    assert "is for critics with ReLU" in capsys.readouterr().err
     for wrong in ("4,x", "0", ""):
         assert run("train", "critic", "-o", tmp_path / "a.safetensors", *both[:-1], wrong) == 2
         assert "channels" in capsys.readouterr().err

@@ -33,9 +33,8 @@ GATES: dict[str, tuple[float, float]] = {
 _BORDER = 3
 #: A border is a few hundred pixels, and single pixels scatter more than images.
 _BORDER_ALLOWANCE = 4.0
-#: Solves of other observations by which the effect of rounding is measured, and how far those are off, as a share: by what two
-#: ways to sum a convolution or a transform in float32 differ.
-_PERTURBED, _ROUNDING = 2, 1e-6
+#: Solves with other last digits of the observation, by which the effect of rounding is measured, and a digit of float32.
+_PERTURBED, _DIGIT = 2, 2.0**-24
 #: Height and width of the built-in images: whole after being divided by two, three or four.
 _SIZE = (96, 108)
 
@@ -215,8 +214,8 @@ def conditioning(restorer: Restorer, sample: Any) -> dict[str, float]:
     """What rounding alone makes of the eager float32 solve of a sample, as entries ``own_rms`` and ``own_psnr`` of its row.
 
     Every step of a solve amplifies rounding, by the kinks of a ReLU network above all. The result is compared with that of the
-    same solve in float64, and with those of observations that are a millionth off: no other program in float32 can be expected
-    to be nearer to it than these are.
+    same solve in float64, and with those of observations that differ in the last digit of float32: no other program in float32
+    can be expected to be nearer to it than these are.
     """
     exact = copy.deepcopy(restorer).double()
     generator = torch.Generator().manual_seed(0)
@@ -225,7 +224,7 @@ def conditioning(restorer: Restorer, sample: Any) -> dict[str, float]:
         with tensor_float(False):
             for _ in range(_PERTURBED):
                 noise = torch.randn(sample.y.shape, generator=generator).to(sample.y)
-                results.append(restorer.solve(sample.y * (1 + _ROUNDING * noise), sample.sigma, sample.weight))
+                results.append(restorer.solve(sample.y * (1 + _DIGIT * noise), sample.sigma, sample.weight))
     rows = [compare("", sample.sigma, x.float(), sample.reference, sample.clean) for x in results]
     return {
         f"own_{key}": max((row[key] for row in rows if row[key] is not None), default=0.0) for key in ("rms", "psnr")

@@ -25,7 +25,7 @@ def smooth(critic: PatchCritic, images: Iterable[Tensor], sharpness: float = SHA
 
     Why: the gradient of a ReLU critic jumps wherever an activation changes sign, and every step of a solve turns a last digit
     into such jumps somewhere. Two correct programs in float32 are 1e-3 (rms) apart after 50 steps of Adam, those with the smooth
-    critic 1e-5 to 1e-4. The images that they restore are as good.
+    critic 1e-6 to 1e-4. The images that they restore are as good.
 
     Parameters
     ----------

@@ -14,10 +14,11 @@ from torch import Tensor
 
 from bench import reference
 from fastreg import Restorer, images
-from fastreg.compilation import cpu_has_bf16
+from fastreg.certified import CertifiedPath
+from fastreg.compilation import CompiledRestorer
 from fastreg.operators import Identity
 from fastreg.optimization import FoldedCritic, calibration_images, optimize, restore_audited
-from fastreg.precision import tensor_float
+from fastreg.precision import cpu_has_bf16, tensor_float
 from fastreg.regularizers import ALR_RELEASED, PatchCritic
 from fastreg.solvers import Adam
 from fastreg.training.importing import read_released
@@ -196,12 +197,24 @@ def _eager(case: Case) -> Callable[[], Tensor]:
     return lambda: restorer(case.y, SIGMA)
 
 
-def _compiled(precision: str) -> Callable[[Case], Callable[[], Tensor]]:
-    def prepare(case: Case) -> Callable[[], Tensor]:
-        restorer = case.restorer().compile(precision)
-        return lambda: restorer(case.y, SIGMA)
+@dataclasses.dataclass(frozen=True)
+class CompiledRun:
+    """A compiled solve, which knows what it did."""
 
-    return prepare
+    restorer: CompiledRestorer
+    case: Case
+
+    def __call__(self) -> Tensor:
+        return self.restorer(self.case.y, SIGMA)
+
+    @property
+    def path(self) -> CertifiedPath | None:
+        """How the last solve took its gradients, where it left out channels that provably keep their sign."""
+        return self.restorer.path if isinstance(self.restorer.path, CertifiedPath) else None
+
+
+def _compiled(precision: str) -> Callable[[Case], Callable[[], Tensor]]:
+    return lambda case: CompiledRun(case.restorer().compile(precision), case)
 
 
 class NotFoldedError(RuntimeError):
@@ -260,9 +273,14 @@ def gradient_flop(critic: PatchCritic, height: int, width: int) -> float:
     return total
 
 
-def solve_flop(case: Case, folded: FoldedCritic | None) -> float:
-    """Work of a whole solve; with a folded critic, that and two passes of the full one for the audit."""
+def solve_flop(case: Case, folded: FoldedCritic | None, run: Callable[[], Tensor] | None = None) -> float:
+    """Work of a whole solve; with a folded critic, that and two passes of the full one for the audit.
+
+    That of a solve that left out what provably changes nothing is what its last run did.
+    """
     height, width, iterations, _ = case.settings
+    if isinstance(run, CompiledRun) and run.path is not None:
+        return 2.0 * run.path.work * height * width
     if folded is None:
         return iterations * gradient_flop(case.critic, height, width)
     return iterations * gradient_flop(folded.small, height, width) + gradient_flop(case.critic, height, width)

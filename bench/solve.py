@@ -104,7 +104,10 @@ def measure(options: argparse.Namespace) -> dict[str, Any]:
             row |= exact.judge(run(), case.clean, contender.precision)
         except cases.NotFoldedError as error:
             row |= {"passed": False, "error": str(error)}
-        row["flop"] = cases.solve_flop(case, folded if contender.folded else None)
+        row["flop"] = cases.solve_flop(case, folded if contender.folded else None, run)
+        path = getattr(run, "path", None)
+        if path is not None:
+            row["certified"] = {"gradients": path.gradients, "looks": path.looks, "fallbacks": path.fallbacks}
         say(f"{name}: " + (f"rms {row['rms']:.1e}, {row['psnr_change']:+.4f} dB" if "rms" in row else row["error"]))
         if "error" not in row:
             runs[name] = run

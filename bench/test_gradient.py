@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from bench import cases, reference
-from fastreg.compilation import cpu_has_bf16
+from fastreg.precision import cpu_has_bf16
 from fastreg.regularizers import ALR, PatchCritic
 
 HEIGHT, WIDTH = 321, 481

@@ -38,6 +38,6 @@ def test_solve(benchmark: Any, case: cases.Case, name: str) -> None:
         contender=contender.label,
         precision=contender.precision,
         shape=list(case.y.shape),
-        flop=cases.solve_flop(case, case.folded if contender.folded else None),
+        flop=cases.solve_flop(case, case.folded if contender.folded else None, run),
     )
     benchmark.pedantic(run, rounds=5, warmup_rounds=1)

@@ -12,7 +12,7 @@ import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from fastreg.compilation import PRECISIONS, CompiledRestorer, cpu_has_bf16
+from fastreg.compilation import PRECISIONS, CompiledRestorer
 from fastreg.export import cases as parity_cases
 from fastreg.export import formats, metadata, parity
 from fastreg.export.cases import Case
@@ -20,6 +20,7 @@ from fastreg.export.formats import Bundle, ExportError, Format, Options
 from fastreg.export.loading import load
 from fastreg.images import replacing
 from fastreg.operators import Mask
+from fastreg.precision import cpu_has_bf16
 from fastreg.restorer import Restorer
 
 

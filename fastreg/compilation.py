@@ -9,9 +9,10 @@ import torch
 from torch import Tensor
 
 from fastreg.captured import CapturedSolves
+from fastreg.certified import certified
 from fastreg.compile_cache import use_persistent_cache
 from fastreg.operators.base import LinearOperator
-from fastreg.precision import tensor_float
+from fastreg.precision import cpu_has_bf16, tensor_float
 from fastreg.regularizers.base import Regularizer
 from fastreg.restorer import Restorer
 from fastreg.solvers.base import Problem
@@ -34,6 +35,7 @@ class CompiledRestorer(Restorer):
     The step is compiled once for single images and once for batches, on first use; sizes do not matter. The prior is a
     copy in the precision asked for; operator, fidelity and solver are those of the original. Where the gradient of the prior is
     faster outside the program (`Regularizer.apart`) and the solver says where it takes it (`Solver.point`), it is computed there.
+    On a CPU a ReLU critic that is affine behind its first layer on most images is run as such, and watched: `fastreg.certified`.
     On CUDA the whole solve becomes a graph for each shape, see `fastreg.captured`.
     """
 
@@ -45,7 +47,9 @@ class CompiledRestorer(Restorer):
             raise ValueError(f"precision {precision!r} needs a CUDA device, the restorer is on {device}")
         if device.type == "cpu" and precision == "bf16" and not cpu_has_bf16():
             raise ValueError("this CPU has no bf16 instructions: bf16 would be slower than 'ieee' and less exact")
-        prior = copy.deepcopy(restorer.prior).rounded(PRECISIONS[precision]).requires_grad_(False)
+        prior = copy.deepcopy(restorer.prior)
+        prior = certified(prior, rounded=cpu_has_bf16()) or prior
+        prior = prior.rounded(PRECISIONS[precision]).requires_grad_(False)
         prior = prior.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         super().__init__(restorer.operator, restorer.fidelity, prior, restorer.solver)
         self.weight_rule = restorer.weight_rule
@@ -53,6 +57,8 @@ class CompiledRestorer(Restorer):
         use_persistent_cache()
         #: What a comparison with the eager solve found; None if there was none.
         self.report: Report | None = None
+        #: The prior as the last solve met it, see `fastreg.certified.CertifiedPath`.
+        self.path: Regularizer | None = None
         self._compiled = torch.compile(self._step, dynamic=True)
         self._captured = CapturedSolves(self._fold, self._constants) if graphs and device.type == "cuda" else None
 
@@ -83,9 +89,10 @@ class CompiledRestorer(Restorer):
         y = y.contiguous()
         # copies: a state that shares memory with y would be one more case to compile
         state = tuple(t.clone(memory_format=torch.contiguous_format) for t in self.solver.start(problem, y))
+        self.path = self.prior.along()
         for row in self.solver.schedule.unbind(0):
             point = self.solver.point(self.solver.state(*state)) if self.prior.apart else None
-            gradient = None if point is None else self.prior.gradient(point)
+            gradient = None if point is None else self.path.gradient(point)
             state = self._compiled(operator, y, problem.sigma, problem.weight, row, gradient, *state)
         return self.solver.result(problem, self.solver.state(*state))
 
@@ -107,8 +114,3 @@ class _Given(Regularizer):
 
     def gradient(self, x: Tensor) -> Tensor:
         return self.known
-
-
-def cpu_has_bf16() -> bool:
-    """Whether the CPU multiplies bf16 numbers in hardware (AVX512-BF16 or AMX)."""
-    return bool(torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported())

@@ -15,6 +15,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from fastreg.certificates import Certificate
+from fastreg.kernels.critic_gradient.strips import UNIT
+from fastreg.precision import cpu_has_bf16
 from fastreg.regularizers.base import Regularizer
 from fastreg.regularizers.patch_critic import Layer, PatchCritic
 from fastreg.restorer import Restorer
@@ -78,6 +81,9 @@ class FoldedCritic(Regularizer):
         self.channels = full.channels
         self.off = nn.ParameterList(nn.Parameter(mask, requires_grad=False) for mask in off)
         self.on = nn.ParameterList(nn.Parameter(mask, requires_grad=False) for mask in on)
+        constant = all(bool((never | always).all()) for never, always in zip(off[1:], on[1:], strict=True))
+        certain = constant and full.apart and full.strides[0] == 1 and len(off) > 1
+        self._certificate = Certificate(full, off, on, rounded=cpu_has_bf16()) if certain else None
 
     @property
     def minimum_size(self) -> int:
@@ -109,7 +115,18 @@ class FoldedCritic(Regularizer):
 
     @torch.no_grad()
     def audit(self, x: Tensor) -> Tensor:
-        """Whether the folded critic equals the full one on each image, ``bool [B]``: one forward pass of the full one."""
+        """Whether the folded critic equals the full one on each image, ``bool [B]``: one forward pass of the full one.
+
+        On a CPU, and where every channel behind the first layer is folded, in bf16 first: what that proves takes half the time.
+        """
+        if self._certificate is None or not self.apart:
+            return self._audit(x)
+        holds = (self._certificate.margins(self.full.extended(x)) > 0).all(1)
+        if not bool(holds.all()):
+            holds[~holds] = self._audit(x[~holds])
+        return holds
+
+    def _audit(self, x: Tensor) -> Tensor:
         holds = torch.ones(x.shape[0], dtype=torch.bool, device=x.device)
         for entries, ranges in self.full.extremes(x):
             for (low, high), off, on in zip(ranges, self.off, self.on, strict=True):
@@ -152,11 +169,27 @@ def optimize(prior: PatchCritic, images: Iterable[Tensor]) -> FoldedCritic:
     ranges = channel_ranges(prior, images)
     if ranges and bool(torch.isinf(ranges[0].low).any()):
         raise ValueError("optimize needs at least one calibration image, got none")
-    off, on = [r.always_off for r in ranges], [r.always_on for r in ranges]
+    return fold(prior, [r.always_off for r in ranges], [r.always_on for r in ranges])
+
+
+@torch.no_grad()
+def fold(prior: PatchCritic, off: list[Tensor], on: list[Tensor]) -> FoldedCritic:
+    """The critic without channels that are never positive, and without the ReLU of layers whose channels are all constant.
+
+    Parameters
+    ----------
+    prior
+        A critic with ReLU.
+    off, on
+        For each layer but the last, ``bool [outputs]``: channels taken to be never, and always, positive.
+    """
     weights, biases = [w.double() for w in prior.weights], [b.double() for b in prior.biases]
     weights[-1], biases[-1] = weights[-1].mean(0, keepdim=True), biases[-1].mean(0, keepdim=True)
     for k, dead in enumerate(off):
         keep = ~dead
+        short = -int(keep.sum()) % UNIT
+        if bool((~(dead | on[k])).any()) and int(keep.sum()) > UNIT:  # silent channels cost nothing in a full block
+            keep = keep.index_fill(0, dead.nonzero()[:short, 0], True)
         if not bool(keep.any()):  # the critic is constant: one silent channel keeps the chain a chain
             keep = torch.zeros_like(dead).index_fill_(0, torch.tensor([0], device=dead.device), True)
             weights[k + 1] = weights[k + 1] * 0

@@ -1,4 +1,4 @@
-"""The switch between float32 and tf32, which torch leaves to the process and fastreg always sets."""
+"""Number formats: the switch between float32 and tf32, which torch leaves to the process, and what a CPU can multiply."""
 
 from __future__ import annotations
 
@@ -21,3 +21,8 @@ def tensor_float(allowed: bool) -> Iterator[None]:
     finally:
         for switch, value in zip(switches, before, strict=True):
             switch.allow_tf32 = value
+
+
+def cpu_has_bf16() -> bool:
+    """Whether the CPU multiplies bf16 numbers in hardware (AVX512-BF16 or AMX)."""
+    return bool(torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported())

@@ -111,7 +111,8 @@ class Restorer(nn.Module):
 
         `sigma` and `weight` are ``[B]``.
         """
-        return self.solver.fold(self.problem(sigma, weight), y)
+        problem = self.problem(sigma, weight)
+        return self.solver.fold(problem._replace(prior=problem.prior.along()), y)
 
     def problem(self, sigma: Tensor, weight: Tensor) -> Problem:
         """The objective for noise levels and weights ``[B]``."""

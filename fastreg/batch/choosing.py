@@ -8,12 +8,16 @@ import time
 import torch
 from torch import Tensor
 
+from fastreg.certified import certified
+from fastreg.precision import cpu_has_bf16
 from fastreg.restorer import Restorer
 
 #: Seconds that compiling the step for a new kind of input takes: an assumption on the cautious side, as is the next one.
 COMPILING = 40.0
 #: Share of an eager solve that the compiled one saves.
 SAVED = 0.4
+#: Seconds that it takes to find out whether a critic on a CPU can be certified, at most.
+CERTIFYING = 5.0
 
 
 class ThriftyRestorer(Restorer):
@@ -23,7 +27,7 @@ class ThriftyRestorer(Restorer):
     images announced. Small jobs thus never wait for the compiler, large ones for hardly more than one gradient.
 
     Nothing is compiled where the gradient of the prior stays outside the program (`Regularizer.apart`: critics on a CPU, whose
-    gradient is all but a hundredth of a solve).
+    gradient is all but a hundredth of a solve). Such a critic is certified (`fastreg.certified`) where that can be done.
 
     Parameters
     ----------
@@ -39,12 +43,18 @@ class ThriftyRestorer(Restorer):
         self.images = images
         self.fast: Restorer | None = None
         on_cpu = restorer.solver.schedule.device.type == "cpu"
+        self._certifiable = on_cpu and restorer.prior.apart
         self._possible = not restorer.prior.apart and (not on_cpu or shutil.which("c++") is not None)
 
     def solve(self, y: Tensor, sigma: Tensor, weight: Tensor) -> Tensor:
         """Restore without looking at the values; `sigma` and `weight` are ``[B]``."""
         if self.fast is None and self._possible and self._ahead(y) * SAVED > COMPILING:
             self.fast = self.compile()
+        if self._certifiable:
+            self._certifiable = False
+            prior = certified(self.prior, cpu_has_bf16()) if self._ahead(y) * SAVED > CERTIFYING else None
+            if prior is not None:
+                self.fast = Restorer(self.operator, self.fidelity, prior, self.solver)
         self.images -= len(y)
         return super().solve(y, sigma, weight) if self.fast is None else self.fast.solve(y, sigma, weight)
 

@@ -37,6 +37,10 @@ class Regularizer(nn.Module, abc.ABC):
         """Gradient of the energy, ``[B, C, H, W]``."""
         return self.energy_and_gradient(x)[1]
 
+    def along(self) -> Regularizer:
+        """This prior for the points of one solve, in their order; it may learn from each for the next."""
+        return self
+
     @property
     def apart(self) -> bool:
         """Whether a compiled step is to be given the gradient: it is fastest as it is, outside the program."""

@@ -150,8 +150,8 @@ class PatchCritic(Regularizer):
 
     def preactivations(self, x: Tensor) -> Iterator[Tensor]:
         """Outputs of every layer but the last before the activation, ``[B, outputs, h, w]``, one after the other."""
-        self._check(x)
-        a = self._extend(x).to(self.weights[0].dtype)
+        self.check(x)
+        a = self.extended(x).to(self.weights[0].dtype)
         for k, layer in enumerate(self.layers[:-1]):
             z = F.conv2d(a, self.weights[k], self.biases[k], layer.stride)
             yield z
@@ -163,10 +163,10 @@ class PatchCritic(Regularizer):
         On a CPU one part of the batch, and of each image, after the other: each comes with the entries that it belongs to.
         Positions that no score depends on need not be looked at.
         """
-        self._check(x)
+        self.check(x)
         weights, biases, strides, activation = self._chain()
         if ops.strippable(x, [*weights, *biases]):
-            yield from strips.extremes(self._extend(x), weights, biases, strides, activation)
+            yield from strips.extremes(self.extended(x), weights, biases, strides, activation)
         else:
             yield slice(0, x.shape[0]), [(z.amin((2, 3)), z.amax((2, 3))) for z in self.preactivations(x)]
 
@@ -175,16 +175,21 @@ class PatchCritic(Regularizer):
         """On a CPU the gradient is computed in strips, see `fastreg.kernels.critic_gradient.strips`."""
         return bool(self.weights[0].device.type == "cpu")
 
-    def _extend(self, x: Tensor) -> Tensor:
+    def extended(self, x: Tensor) -> Tensor:
+        """The images with the border that the padding adds."""
         return x if self.padding == "none" else boundary.pad(x, self._margins, "replicate")
+
+    def gathered(self, gradient: Tensor) -> Tensor:
+        """The adjoint of `extended`."""
+        return gradient if self.padding == "none" else boundary.pad_adjoint(gradient, self._margins, "replicate")
 
     def _chain(self) -> tuple[list[Tensor], list[Tensor], list[int], str]:
         return list(self.weights), list(self.biases), self.strides, self.activation
 
     def scores(self, x: Tensor) -> Tensor:
         """Score of every patch, ``[B, h, w]``."""
-        self._check(x)
-        return reference.scores(self._extend(x), *self._chain())
+        self.check(x)
+        return reference.scores(self.extended(x), *self._chain())
 
     def forward(self, x: Tensor) -> Tensor:
         """Mean score of the patches of each image, ``[B]``."""
@@ -192,20 +197,18 @@ class PatchCritic(Regularizer):
 
     def energy_and_gradient(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """Mean score ``[B]`` and its gradient ``[B, C, H, W]``."""
-        self._check(x)
-        energy, gradient = ops.energy_and_gradient(self._extend(x), *self._chain(), precision=self._precision(x))
-        if self.padding == "replicate":
-            gradient = boundary.pad_adjoint(gradient, self._margins, "replicate")
-        return energy, gradient
+        self.check(x)
+        energy, gradient = ops.energy_and_gradient(self.extended(x), *self._chain(), precision=self._precision(x))
+        return energy, self.gathered(gradient)
 
     def gradient(self, x: Tensor, affine: Sequence[bool] = ()) -> Tensor:
         """Gradient of the energy, ``[B, C, H, W]``.
 
         `affine` says for each layer but the last whether its activation is known to change nothing, see `fastreg.optimize`.
         """
-        self._check(x)
-        gradient = ops.gradient(self._extend(x), *self._chain(), precision=self._precision(x), affine=affine)
-        return boundary.pad_adjoint(gradient, self._margins, "replicate") if self.padding == "replicate" else gradient
+        self.check(x)
+        gradient = ops.gradient(self.extended(x), *self._chain(), precision=self._precision(x), affine=affine)
+        return self.gathered(gradient)
 
     def _precision(self, x: Tensor) -> str:
         """What the operands of the convolutions are rounded to: their dtype, and on a GPU torch's switch for tf32."""
@@ -215,7 +218,8 @@ class PatchCritic(Regularizer):
             return half
         return "tf32" if x.is_cuda and torch.backends.cudnn.allow_tf32 else "ieee"
 
-    def _check(self, x: Tensor) -> None:
+    def check(self, x: Tensor) -> None:
+        """Raise `ValueError`, in words, where the critic is not defined for images."""
         if x.ndim != 4 or x.shape[1] != self.channels:
             raise ValueError(f"the critic takes images [B, {self.channels}, H, W], got {list(x.shape)}")
         if min(x.shape[-2:]) < self.minimum_size:

@@ -23,6 +23,10 @@ from fastreg.kernels.critic_gradient import reference
 #: Bytes of the widest layer of a strip that still fit a cache with all that is kept beside it, and the fewest rows of a strip,
 #: in units of the rows by which two strips overlap.
 BUDGET, LEAST = 8 << 20, 5
+#: The largest block that glibc goes by, a little less than 32 MiB.
+KEPT = (32 << 20) - (64 << 10)
+#: Convolutions are fastest for multiples of so many channels.
+UNIT = 16
 #: Transposed convolutions to so few channels are slow as such: they become a product with every tap, and sums of shifted images.
 FEW = 4
 
@@ -44,6 +48,7 @@ def gradient(
     affine
         For each layer but the last, whether its activation is known to change nothing; none is if not given.
     """
+    keep_memory()
     last = len(weights) - 1
     heads = [k for k in range(last) if not (affine and affine[k])]
     depth = heads[-1] + 1 if heads else 0  # layers up to the last activation
@@ -89,8 +94,10 @@ class Tail:
         self.weights, self.strides = [weight.to(exact) for weight in weights], strides
         self.field = reference.receptive_field([w.shape[-1] for w in weights], strides)
         self.jump = math.prod(strides)
-        self._wide: dict[tuple[int, int], Tensor] = {}
-        self._strip: tuple[list[int], Tensor] | None = None
+        self._wide: Tensor | None = None
+        self._size = (0, 0)
+        self._rows = torch.empty(0)
+        self._strips: dict[tuple[int, int], Tensor] = {}
 
     def scores(self, side: int) -> int:
         """Number of scores along a side."""
@@ -98,22 +105,27 @@ class Tail:
 
     def cotangent(self, height: int, width: int, start: int, stop: int) -> Tensor:
         """Rows `start` to `stop` of the cotangent of a sum of scores at an input of this size, ``[1, channels, rows, width]``."""
-        small_height, rows = self._places(height)
-        if (height, width) not in self._wide:
+        if self._size != (height, width):
+            small_height, self._rows = self._places(height)
             small_width, columns = self._places(width)
             small = self._compute(small_height, small_width)[0].permute(1, 2, 0).to(self.dtype)
-            self._wide[height, width] = small.index_select(1, columns).contiguous()
-        rows, key = rows[start:stop], [height, width, *rows[start:stop].tolist()]
-        if (
-            self._strip is None or self._strip[0] != key
-        ):  # strips that start at multiples of the stride are alike, but at the ends
-            wide = self._wide[height, width]
-            strip = wide.new_empty((1, len(rows), *wide.shape[1:])).permute(
-                0, 3, 1, 2
-            )  # as torch lays out channels_last
-            torch.index_select(wide, 0, rows, out=strip.permute(0, 2, 3, 1)[0])
-            self._strip = key, strip
-        return self._strip[1]
+            self._wide, self._size, self._strips = small.index_select(1, columns).contiguous(), (height, width), {}
+        if (start, stop) not in self._strips:
+            self._strips[start, stop] = self._alike(start, stop)
+        return self._strips[start, stop]
+
+    def _alike(self, start: int, stop: int) -> Tensor:
+        """The rows of the cotangent; strips that start at multiples of the stride are alike, but at the ends, and share them."""
+        rows = self._rows[start:stop]
+        for (first, last), strip in self._strips.items():
+            if torch.equal(self._rows[first:last], rows):
+                return strip
+        assert self._wide is not None
+        strip = self._wide.new_empty((1, len(rows), *self._wide.shape[1:])).permute(
+            0, 3, 1, 2
+        )  # laid out as channels_last
+        torch.index_select(self._wide, 0, rows, out=strip.permute(0, 2, 3, 1)[0])
+        return strip
 
     def _places(self, side: int) -> tuple[int, Tensor]:
         """Side of a small input, and where in it each position of a large one looks.
@@ -158,7 +170,7 @@ class _Head:
         self.field = reference.receptive_field([w.shape[-1] for w in weights], strides)
         self.jump = math.prod(strides)
         self.products = [
-            _taps(w, stride, k == 0) for k, (w, stride) in enumerate(zip(self.weights, strides, strict=True))
+            taps(w, stride, k == 0) for k, (w, stride) in enumerate(zip(self.weights, strides, strict=True))
         ]
 
     def size(self, height: int, width: int) -> tuple[int, int]:
@@ -206,7 +218,7 @@ class _Head:
             if not self.affine[k]:
                 cotangent = self._through(cotangent, saved[k])
             saved.pop()
-            cotangent = _transposed(cotangent, self.weights[k], self.products[k], self.strides[k], *sizes[k])
+            cotangent = transposed(cotangent, self.weights[k], self.products[k], self.strides[k], *sizes[k])
         return cotangent.to(x.dtype)
 
     def _activate(self, z: Tensor, k: int) -> Tensor:
@@ -219,18 +231,40 @@ class _Head:
         return reference.activate(z, self.activation)
 
     def _through(self, cotangent: Tensor, saved: Tensor) -> Tensor:
-        # torch's own backward passes: one pass over memory each, without an image of booleans
-        result: Tensor
+        # torch's own backward passes: one pass over memory each, without an image of booleans, into what is not needed any more
         if self.activation == "relu":
-            result = torch.ops.aten.threshold_backward(cotangent, saved, 0)
+            torch.ops.aten.threshold_backward.grad_input(cotangent, saved, 0, grad_input=saved)
         elif self.activation == "silu":
-            result = torch.ops.aten.silu_backward(cotangent, saved)
+            torch.ops.aten.silu_backward.grad_input(cotangent, saved, grad_input=saved)
         else:
-            result = torch.ops.aten.leaky_relu_backward(cotangent, saved, reference.LEAKY_SLOPE, True)
-        return result
+            slope = reference.LEAKY_SLOPE
+            torch.ops.aten.leaky_relu_backward.grad_input(cotangent, saved, slope, True, grad_input=saved)
+        return saved
 
 
-def _taps(weight: Tensor, stride: int, first: bool) -> Tensor | None:
+def divided(height: int, row: int, unit: int, overlap: int) -> Iterator[tuple[int, int]]:
+    """First and last of the rows of strips, which start at multiples of `unit`; a row takes `row` bytes."""
+    rows = max(BUDGET // row, 4 * overlap, 1)
+    rows = unit * -(-height // (unit * -(-height // rows)))
+    for start in range(0, height, rows):
+        yield start, min(start + rows, height)
+
+
+def keep_memory() -> None:
+    """Let the allocator of the C library keep freed memory of strips for the next ones.
+
+    By default it returns it to the system, where each page has to be asked for again: a quarter of the time of a gradient. Having
+    freed one large block it keeps twice as much (glibc, mallopt(3), M_MMAP_THRESHOLD; other libraries do not mind).
+    """
+    if not _kept:
+        _kept.append(True)
+        torch.empty(KEPT, dtype=torch.uint8)
+
+
+_kept: list[bool] = []
+
+
+def taps(weight: Tensor, stride: int, first: bool) -> Tensor | None:
     """The transposed convolution as a product: row, column and channel of its result, in this order, from its channels.
 
     For layers whose patches do not overlap, and for few channels in float32; None where neither holds.
@@ -245,12 +279,15 @@ def _taps(weight: Tensor, stride: int, first: bool) -> Tensor | None:
     return rows[:, :, None, None].contiguous(memory_format=torch.channels_last)
 
 
-def _transposed(cotangent: Tensor, weight: Tensor, taps: Tensor | None, stride: int, height: int, width: int) -> Tensor:
-    """Adjoint of an unpadded convolution whose input had `height` x `width` pixels."""
-    if taps is None:
+def transposed(
+    cotangent: Tensor, weight: Tensor, by_taps: Tensor | None, stride: int, height: int, width: int
+) -> Tensor:
+    """Adjoint of an unpadded convolution whose input had `height` x `width` pixels; `by_taps` is what `taps` makes of the
+    weights."""
+    if by_taps is None:
         return reference.transposed(cotangent, weight, stride, height, width)
     side, channels = weight.shape[-1], weight.shape[1]
-    product = F.conv2d(cotangent, taps)
+    product = F.conv2d(cotangent, by_taps)
     batch, _, rows, columns = product.shape
     if stride == 1:
         result = product.new_zeros((batch, channels, height, width))

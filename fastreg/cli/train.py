@@ -30,6 +30,9 @@ def critic(
     blurred: Annotated[
         float, typer.Option(min=0, max=1, help="Share of the degraded patches with blurred noise.")
     ] = 0.0,
+    deconvolved: Annotated[
+        float, typer.Option(min=0, max=1, help="Share of the degraded patches from blurred and filtered photographs.")
+    ] = 0.0,
     clean: Annotated[Path | None, typer.Option(help="With --degraded, in place of --data: clean images.")] = None,
     degraded: Annotated[Path | None, typer.Option(help="Degraded images that need not match the clean ones.")] = None,
     iterations: Annotated[int, typer.Option(min=1)] = 100_000,
@@ -47,8 +50,10 @@ def critic(
     initialization: Annotated[Literal["uniform", "he"], typer.Option(help="First weights.")] = "uniform",
     average: Annotated[float, typer.Option(min=0, help="Decay of the running mean of the weights.")] = 0.998,
     select: Annotated[
-        Literal["best", "last"],
-        typer.Option(help="The critic to keep; the best one denoises held-out crops best."),
+        Literal["best", "deblur", "last"],
+        typer.Option(
+            help="The critic to keep: the best at denoising held-out crops, the best at deblurring them, or the last."
+        ),
     ] = "best",
     precision: Annotated[Literal["ieee", "bf16"], typer.Option(help="Of the convolutions.")] = "ieee",
     device: Annotated[Literal["auto", "cpu", "cuda"], typer.Option()] = "auto",
@@ -79,6 +84,7 @@ def critic(
         sigma=None if degraded else _pair("sigma", sigma),
         emphasis=emphasis,
         blurred=blurred,
+        deconvolved=deconvolved,
         iterations=iterations,
         batch=batch,
         rate=(low, high),
@@ -96,7 +102,7 @@ def critic(
         degraded=degraded,
         activation=activation,
         channels=_channels(channels),
-        select=select == "best" and degraded is None,
+        select={"best": "denoise", "deblur": "deblur"}.get(select) if degraded is None else None,
         sharpness=(SHARPNESS if activation == "relu" else 0.0) if smooth is None else smooth,
         device=choose_device(device),
         command=_command(),

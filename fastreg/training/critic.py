@@ -44,6 +44,9 @@ class CriticRecipe:
     blurred
         Share of the degraded patches whose noise went through a Gaussian blur, as what is left in the middle of a solve has:
         white noise teaches a critic to look at the highest frequencies alone.
+    deconvolved
+        Share of the degraded patches that come from photographs which were blurred and restored by a linear filter, see
+        `fastreg.training.deconvolution`, in place of white noise.
     iterations
         Steps of Adam.
     batch
@@ -66,6 +69,7 @@ class CriticRecipe:
     sigma: tuple[float, float] | None = (0.05, 0.3)
     emphasis: float = 1.0
     blurred: float = 0.0
+    deconvolved: float = 0.0
     iterations: int = 100_000
     batch: int = 32
     rate: tuple[float, float] = (1e-3, 1e-4)
@@ -85,6 +89,11 @@ class CriticRecipe:
         if not (self.emphasis > 0 and 0 <= self.blurred <= 1):
             raise ValueError(
                 f"emphasis must be positive and blurred a share in [0, 1], got {self.emphasis} and {self.blurred}"
+            )
+        if not 0 <= self.deconvolved <= 1 or (self.deconvolved and self.sigma is None):
+            raise ValueError(
+                "deconvolved is a share in [0, 1] of patches that are made from clean photographs, "
+                f"got {self.deconvolved} and sigma {self.sigma}"
             )
         if not 0 <= self.average < 1:
             raise ValueError(f"the decay of the running mean must lie in [0, 1), got {self.average}")
@@ -120,10 +129,13 @@ class Pairing(Protocol):
     def __call__(self, count: int, generator: torch.Generator) -> tuple[Tensor, Tensor]: ...
 
 
-def noisy_pairing(clean: PatchSource, other: PatchSource, recipe: CriticRecipe) -> Pairing:
-    """Clean patches from one set of photographs; those of another one with Gaussian noise as the recipe says."""
+def noisy_pairing(
+    clean: PatchSource, other: PatchSource, recipe: CriticRecipe, restored: PatchSource | None = None
+) -> Pairing:
+    """Clean patches from one set of photographs; those of another one with Gaussian noise, or deconvolved, as the recipe says."""
     assert recipe.sigma is not None
     low, high = recipe.sigma
+    share = recipe.deconvolved if restored is not None else 0.0
 
     def draw(count: int, generator: torch.Generator) -> tuple[Tensor, Tensor]:
         base = other.draw(count, generator)
@@ -132,7 +144,11 @@ def noisy_pairing(clean: PatchSource, other: PatchSource, recipe: CriticRecipe) 
         if recipe.blurred:
             chosen = torch.rand(count, 1, 1, 1, generator=generator) < recipe.blurred
             noise = torch.where(chosen, blurred_noise(count, base.shape[1], base.shape[-1], generator), noise)
-        return clean.draw(count, generator), base + level * noise
+        degraded = base + level * noise
+        if restored is not None:
+            taken = round(share * count)
+            degraded[:taken] = restored.draw(taken, generator)
+        return clean.draw(count, generator), degraded
 
     return draw
 

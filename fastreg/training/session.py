@@ -13,7 +13,7 @@ from torch import Tensor
 from fastreg import zoo
 from fastreg.batch import folder
 from fastreg.images import replacing
-from fastreg.operators import Identity
+from fastreg.operators import Blur, Identity, gaussian_psf
 from fastreg.optimization import calibration_images
 from fastreg.regularizers import PatchCritic, alr_layers
 from fastreg.training import patches, tuning
@@ -29,6 +29,7 @@ from fastreg.training.critic import (
     noisy_pairing,
     unpaired,
 )
+from fastreg.training.deconvolution import deconvolved
 from fastreg.training.plot import plot_critic
 from fastreg.training.smoothing import smooth
 
@@ -36,11 +37,11 @@ from fastreg.training.smoothing import smooth
 REPORTED = 11
 #: Held-out photographs that weights are tuned on, and the side of their central crops in pixels.
 TUNED_ON, TUNED_SIZE = 4, 96
-#: The critic is compared with its earlier selves on the same photographs, cropped further, at these levels of noise.
-SELECTED_ON, SELECTED_SIZE = (
-    tuning.TuningPlan("denoise", (0.05, 0.1, 0.2), (lambda height, width: Identity(),)),
-    48,
-)
+#: What a critic is compared with its earlier selves by, on how many of the held-out photographs, and the side of their crops.
+SELECTED_ON = {
+    "denoise": (tuning.TuningPlan("denoise", (0.05, 0.1, 0.2), (lambda height, width: Identity(),)), TUNED_ON, 48),
+    "deblur": (tuning.TuningPlan("deblur", (0.03,), (lambda height, width: Blur(gaussian_psf(7, 3.0)),)), 14, 96),
+}
 #: Iterations of the first comparisons, the best critics being young; each that follows comes after twice as many.
 FIRST_SELECTIONS = (300, 400, 500, 600, 700, 800, 1000, 1400, 2000, 3000, 4000)
 PLOTTED = (0.0, 0.05, 0.1, 0.2, 0.3, 0.4)
@@ -66,8 +67,8 @@ class CriticJob:
     channels
         Of the critic's layers but the last, see `fastreg.regularizers.alr_layers`.
     select
-        Keep the critic of the iteration that denoises held-out photographs best, not the last one. A critic that tells noisy
-        patches apart ever better does not become an ever better regularizer.
+        Keep the critic of the iteration that restores held-out photographs best at this task, ``"denoise"`` or ``"deblur"``, not
+        the last one. A critic that tells noisy patches apart ever better does not become an ever better regularizer.
     sharpness
         Of the kinks of the finished critic, see `fastreg.training.smoothing.smooth`; 0 keeps its ReLU.
     device
@@ -83,7 +84,7 @@ class CriticJob:
     degraded: Path | None = None
     activation: str = "relu"
     channels: tuple[int, ...] = (32,) * 6
-    select: bool = False
+    select: str | None = None
     sharpness: float = 0.0
     device: torch.device = dataclasses.field(default_factory=lambda: torch.device("cpu"))
     command: str = ""
@@ -97,6 +98,8 @@ class CriticJob:
             raise ValueError(
                 f"a sharpness, not negative, is for critics with ReLU: got {self.sharpness:g} and {self.activation}"
             )
+        if self.select not in (None, *SELECTED_ON):
+            raise ValueError(f"a critic is selected by one of {', '.join(SELECTED_ON)}, got {self.select!r}")
         if (self.recipe.sigma is None) != (self.data is None):
             raise ValueError("a recipe has a sigma exactly where degraded patches are made from clean photographs")
 
@@ -139,7 +142,11 @@ class CriticSession:
             order = torch.randperm(len(files), generator=torch.Generator().manual_seed(job.recipe.seed)).tolist()
             halves = [[files[i] for i in part] for part in (order[: len(files) // 2], order[len(files) // 2 :])]
             sources = [patches.PatchSource(patches.decode(half), size) for half in halves]
-            pairing: Pairing = noisy_pairing(sources[0], sources[1], job.recipe)
+            restored = None
+            if job.recipe.deconvolved:
+                blurry = deconvolved(patches.decode(halves[1]), job.recipe.seed)
+                restored = patches.PatchSource(blurry, size)
+            pairing: Pairing = noisy_pairing(sources[0], sources[1], job.recipe, restored)
         else:
             assert job.clean is not None
             assert job.degraded is not None
@@ -178,8 +185,10 @@ class CriticSession:
         """Measure the running mean of the critic, and keep it if it is the best so far."""
         earlier = torch.load(self.best, weights_only=True) if self.best.exists() else None
         critic = self._shipped()
-        images = _crops(patches.decode(self.held_out[REPORTED:] or self.held_out), SELECTED_SIZE)
-        levels = [[best.sigma, best.psnr] for best in tuning.tune_critic(critic, images, [SELECTED_ON])]
+        assert self.job.select is not None
+        plan, count, side = SELECTED_ON[self.job.select]
+        images = _crops(patches.decode(self.held_out[REPORTED:] or self.held_out), side, count)
+        levels = [[best.sigma, best.psnr] for best in tuning.tune_critic(critic, images, [plan])]
         score = sum(level[1] for level in levels) / len(levels)
         before = [trial for trial in earlier["trials"] if trial[0] != iteration] if earlier else []
         trials = [*before, [iteration, *(level[1] for level in levels)]]
@@ -221,8 +230,13 @@ class CriticSession:
         measured["channels"] = channel_census(plain, calibration_images([held], PLOTTED[1:]))
         alive = sum(row["alive"] for row in measured["channels"])
         report(f"channels alive: {alive} of {sum(row['channels'] for row in measured['channels'])}")
-        if job.sharpness:
-            padded = smooth(padded, [held], job.sharpness)
+        sharpness = job.sharpness
+        if sharpness:
+            try:
+                padded = smooth(padded, [held], sharpness)
+            except ValueError as error:
+                sharpness = 0.0
+                report(f"the critic keeps its ReLU: {error}")
         weights: dict[str, list[list[float]]] = {}
         quality: dict[str, list[list[float]]] = {}
         for best in tuning.tune_critic(padded, held, plans, compiled) if plans else ():
@@ -236,7 +250,7 @@ class CriticSession:
             settings=padded.settings,
             description="A patch critic trained as a Wasserstein GAN on unpaired patches (adversarial local regularizer).",
             command=job.command,
-            recipe={**dataclasses.asdict(job.recipe), "sharpness": job.sharpness},
+            recipe={**dataclasses.asdict(job.recipe), "sharpness": sharpness},
             data=self.data,
             weights=weights,
             measured=measured,
@@ -260,9 +274,9 @@ def _milestones(last: int) -> set[int]:
     return {iteration for iteration in chosen if iteration <= last}
 
 
-def _crops(photographs: Sequence[Any], size: int = TUNED_SIZE) -> Tensor:
+def _crops(photographs: Sequence[Any], size: int = TUNED_SIZE, count: int = TUNED_ON) -> Tensor:
     """Central crops of the first photographs as one batch, as large as the smallest allows."""
-    chosen = photographs[:TUNED_ON]
+    chosen = photographs[:count]
     side = min([size, *(min(photograph.shape[:2]) for photograph in chosen)])
     crops = []
     for photograph in chosen:

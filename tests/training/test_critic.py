@@ -22,6 +22,7 @@ from fastreg.training.critic import (
     channel_census,
     noisy_pairing,
 )
+from fastreg.training.deconvolution import deconvolved
 from fastreg.training.patches import PatchSource, split
 from fastreg.training.smoothing import SHARPNESS
 from fastreg.training.tuning import maximise
@@ -120,6 +121,23 @@ def test_noise_of_a_recipe() -> None:
     assert whole < 0.6 * draw().square().mean()
 
 
+def test_deconvolved_photographs_are_sharper_and_noisier() -> None:
+    """Flat regions carry more noise than was added, edges stay; and a recipe takes its share of patches from them."""
+    photograph = np.full((60, 70, 3), 60, np.uint8)
+    photograph[:, 35:] = 180
+    first, again = deconvolved([photograph, photograph[:50]]), deconvolved([photograph, photograph[:50]])
+    for mine, theirs, shape in zip(first, again, ((60, 70, 3), (50, 70, 3)), strict=True):
+        assert (mine.dtype, mine.shape) == (np.uint8, shape)
+        np.testing.assert_array_equal(mine, theirs)
+        assert 0.5 / 255 < mine[5:-5, 5:25].std() / 255 < 0.2
+        assert mine[5:-5, 45:-5].mean() - mine[5:-5, 5:25].mean() == pytest.approx(120, abs=3)
+    zero, one = (PatchSource([np.full((40, 40, 3), value, np.uint8)], 15) for value in (0, 255))
+    recipe = CriticRecipe(sigma=(0.01, 0.02), deconvolved=0.25)
+    clean, degraded = noisy_pairing(zero, zero, recipe, one)(8, torch.Generator().manual_seed(0))
+    assert not clean.any()
+    assert (degraded.mean((1, 2, 3)) > 0.5).tolist() == [True, True] + [False] * 6
+
+
 def test_split_is_stable() -> None:
     files = [Path(f"{k:03}.png") for k in range(40)]
     used, held_out = split(files[::-1])
@@ -144,6 +162,8 @@ def test_census_counts_every_channel() -> None:
         ({"iterations": 0}, "must be positive"),
         ({"rate": (0.0, 1.0)}, "rates must be positive"),
         ({"precision": "int8"}, "precision must be"),
+        ({"deconvolved": 1.5}, "deconvolved is a share"),
+        ({"deconvolved": 0.5, "sigma": None}, "deconvolved is a share"),
     ],
 )
 def test_bad_recipes_are_refused(settings: dict[str, object], message: str) -> None:
@@ -192,6 +212,13 @@ def test_command_trains_resumes_and_refuses(tmp_path: Path, capsys: pytest.Captu
     assert "either --data" in capsys.readouterr().err
     assert run("train", "critic", "-o", tmp_path / "a.txt", "--data", photographs) == 2
     assert ".safetensors" in capsys.readouterr().err
+    sharp = tmp_path / "sharp.safetensors"
+    for_blur = ["--data", photographs, "--iterations", 2, "--batch", 4, "--tune", "none", "--deconvolved", 0.5]
+    assert run("train", "critic", "-o", sharp, "--select", "deblur", "--channels", "4,6", *for_blur) == 0
+    assert fastreg.load(sharp).card.recipe["deconvolved"] == 0.5
+    assert fastreg.load(sharp).card.measured["selected_iteration"] == 2
+    with pytest.raises(ValueError, match="selected by one of denoise, deblur, got 'inpaint'"):
+        session.CriticJob(sharp, CriticRecipe(), photographs, select="inpaint")
     unpaired = tmp_path / "unpaired.safetensors"
     both = ["--clean", photographs, "--degraded", photographs, "--iterations", 2, "--batch", 2, "--channels", "4,6"]
     assert run("train", "critic", "-o", unpaired, "--smooth", 0, *both) == 0

@@ -95,8 +95,10 @@ class CertifiedCritic(Regularizer):
         return self.full.apart
 
     def rounded(self, dtype: torch.dtype) -> CertifiedCritic:
-        """The same with the full critic in another number format; the first layer, which decides what passes, stays exact."""
+        """The same with the full critic and the way back in another number format; what decides which way stays exact."""
         self.full.to(dtype)
+        self.back = self.weight.to(dtype)
+        self.taps, self.tail.dtype = strips.taps(self.back, 1, True), dtype
         return self
 
     def affine_gradient(self, x: Tensor, looks: Sequence[Look] = ()) -> Tensor:
@@ -121,6 +123,7 @@ class CertifiedCritic(Regularizer):
             for look in looks:
                 look.behind(passed, stop - start)
             cotangent = self.tail.cotangent(height, width, start, stop)
+            a = passed.half if self.back.dtype == torch.bfloat16 else a
             a = a[:, :, : stop - start]
             torch.ops.aten.threshold_backward.grad_input(cotangent, a, 0, grad_input=a)
             shape = (stop - start + side - 1, x.shape[-1])

@@ -267,26 +267,38 @@ _kept: list[bool] = []
 def taps(weight: Tensor, stride: int, first: bool) -> Tensor | None:
     """The transposed convolution as a product: row, column and channel of its result, in this order, from its channels.
 
-    For layers whose patches do not overlap, and for few channels in float32; None where neither holds.
+    For layers whose patches do not overlap, and to few channels; None where neither holds. In half precision rows and columns of
+    the latter are in the opposite order.
     """
     side = weight.shape[-1]
     apart = stride == side and stride > 1
-    if not apart and not (first and stride == 1 and weight.shape[1] <= FEW and weight.element_size() >= 4):
+    if not apart and not (first and stride == 1 and weight.shape[1] <= FEW):
         return None
+    if not apart and _half(weight):
+        weight = weight.flip(2, 3)
     rows = weight.permute(2, 3, 1, 0).reshape(-1, weight.shape[0])
     if not apart:
         rows = F.pad(rows, (0, 0, 0, -len(rows) % 8))
     return rows[:, :, None, None].contiguous(memory_format=torch.channels_last)
 
 
+def _half(tensor: Tensor) -> bool:
+    return tensor.element_size() < 4
+
+
 def transposed(
     cotangent: Tensor, weight: Tensor, by_taps: Tensor | None, stride: int, height: int, width: int
 ) -> Tensor:
-    """Adjoint of an unpadded convolution whose input had `height` x `width` pixels; `by_taps` is what `taps` makes of the
-    weights."""
+    """Adjoint of an unpadded convolution whose input had `height` x `width` pixels; `by_taps` is what `taps`
+    makes of the weights.
+
+    To few channels the result is float32 at least, and sums of products in half precision are, too.
+    """
     if by_taps is None:
         return reference.transposed(cotangent, weight, stride, height, width)
     side, channels = weight.shape[-1], weight.shape[1]
+    if stride == 1 and _half(cotangent):
+        return _summed(F.conv2d(cotangent, by_taps, padding=side - 1), side, channels)
     product = F.conv2d(cotangent, by_taps)
     batch, _, rows, columns = product.shape
     if stride == 1:
@@ -298,3 +310,16 @@ def transposed(
     tiles = product.permute(0, 2, 3, 1).reshape(batch, rows, columns, side, side, channels)
     result = tiles.transpose(2, 3).reshape(batch, rows * side, columns * side, channels).permute(0, 3, 1, 2)
     return F.pad(result, (0, width - columns * side, 0, height - rows * side))
+
+
+def _summed(product: Tensor, side: int, channels: int) -> Tensor:
+    """Sum the products with the taps, ``[B, side * side * channels, ...]`` with a border of zeros: over rows, then columns."""
+    product = product.permute(0, 2, 3, 1)
+    height, width, row = product.shape[1] - side + 1, product.shape[2] - side + 1, side * channels
+    sums = product[:, :height, :, :row].float()
+    for i in range(1, side):
+        sums += product[:, i : i + height, :, i * row : (i + 1) * row]
+    result = sums[:, :, :width, :channels].clone()
+    for j in range(1, side):
+        result += sums[:, :, j : j + width, j * channels : (j + 1) * channels]
+    return result.permute(0, 3, 1, 2)

@@ -128,15 +128,18 @@ def measure(options: argparse.Namespace) -> dict[str, Any]:
         },
         "roofline": machine.roofline(case.device),
     }
-    say("rates: " + ", ".join(f"{name} {value / 1e9:.0f} G/s" for name, value in document["roofline"].items()))
     for run in runs.values():
         run()
     samples = timing.interleaved(runs, options.rounds, case.device, lambda k: say(f"round {k} of {options.rounds}"))
+    # the better one of two bounds: something else may have run during one of them
+    again = machine.roofline(case.device)
+    document["roofline"] = {name: max(rate, again[name]) for name, rate in document["roofline"].items()}
     for name, values in samples.items():
         rate = document["roofline"].get(f"conv_{rows[name]['precision']}")
         rows[name] |= timing.summary(values) | {"seconds": values}
         if rate:
             rows[name]["roofline"] = rows[name]["flop"] / statistics.median(values) / rate
+    say("rates: " + ", ".join(f"{name} {value / 1e9:.0f} G/s" for name, value in document["roofline"].items()))
     document["ratios"] = [
         {"baseline": baseline, "name": name, **timing.ratio(samples[baseline], samples[name])}
         for baseline in BASELINES

@@ -73,6 +73,17 @@ def test_audit_sees_a_channel_wake_and_falls_back() -> None:
     torch.testing.assert_close(result.x, full(both, 0.01), rtol=0, atol=1e-5)
 
 
+def test_an_audit_that_starts_in_bf16_ends_as_the_exact_one() -> None:
+    prior = constant_in_sign(LINEAR).float()
+    calm = random((2, 3, 20, 20), torch.float32)
+    folded = optimize(prior, [calm])
+    assert folded._certificate is not None
+    both = torch.cat([calm, 60 * random((3, 3, 20, 20), torch.float32, seed=2) - 30])
+    holds = folded.audit(both)
+    assert holds.tolist() == folded._audit(both).tolist()
+    assert holds.tolist() == [True, True, False, False, False]
+
+
 def test_misuse_is_refused() -> None:
     smooth, shape = critic("plain", "silu", "none")
     with pytest.raises(ValueError, match="only a critic with ReLU"):

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from bench import reference
 from fastreg import Restorer, images
-from fastreg.certified import CertifiedPath
+from fastreg.certified import Effort
 from fastreg.compilation import CompiledRestorer
 from fastreg.operators import Identity
 from fastreg.optimization import FoldedCritic, calibration_images, optimize, restore_audited
@@ -208,9 +208,9 @@ class CompiledRun:
         return self.restorer(self.case.y, SIGMA)
 
     @property
-    def path(self) -> CertifiedPath | None:
-        """How the last solve took its gradients, where it left out channels that provably keep their sign."""
-        return self.restorer.path if isinstance(self.restorer.path, CertifiedPath) else None
+    def effort(self) -> Effort | None:
+        """What the gradients of the last solve took, where channels were left out that provably keep their sign."""
+        return self.restorer.effort
 
 
 def _compiled(precision: str) -> Callable[[Case], Callable[[], Tensor]]:
@@ -279,8 +279,8 @@ def solve_flop(case: Case, folded: FoldedCritic | None, run: Callable[[], Tensor
     That of a solve that left out what provably changes nothing is what its last run did.
     """
     height, width, iterations, _ = case.settings
-    if isinstance(run, CompiledRun) and run.path is not None:
-        return 2.0 * run.path.work * height * width
+    if isinstance(run, CompiledRun) and run.effort is not None:
+        return 2.0 * run.effort.work * height * width
     if folded is None:
         return iterations * gradient_flop(case.critic, height, width)
     return iterations * gradient_flop(folded.small, height, width) + gradient_flop(case.critic, height, width)

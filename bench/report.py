@@ -110,11 +110,12 @@ def solve(document: Document) -> Iterator[str]:
     for row in document["rows"]:
         if "certified" in row:
             seen = row["certified"]
+            looks = ", ".join(map(str, seen["looks"]))
             yield ""
             yield (
                 f"{row['label']} ({row['precision']}): of {seen['gradients'] + seen['fallbacks']} gradients {seen['fallbacks']} "
                 "took the full critic. In the others its channels behind the first layer provably had the signs that make it "
-                f"affine there (`fastreg/certificates.py`), for which groups of them were looked at {seen['looks']} times."
+                f"affine there (`fastreg/certificates.py`), for which groups of them were looked at {looks} times."
             )
     if any("memory" in row for row in document["rows"]):
         yield ""

@@ -105,9 +105,9 @@ def measure(options: argparse.Namespace) -> dict[str, Any]:
         except cases.NotFoldedError as error:
             row |= {"passed": False, "error": str(error)}
         row["flop"] = cases.solve_flop(case, folded if contender.folded else None, run)
-        path = getattr(run, "path", None)
-        if path is not None:
-            row["certified"] = {"gradients": path.gradients, "looks": path.looks, "fallbacks": path.fallbacks}
+        effort = getattr(run, "effort", None)
+        if effort is not None:
+            row["certified"] = dataclasses.asdict(effort)
         say(f"{name}: " + (f"rms {row['rms']:.1e}, {row['psnr_change']:+.4f} dB" if "rms" in row else row["error"]))
         if "error" not in row:
             runs[name] = run

@@ -19,8 +19,8 @@ from fastreg.kernels.critic_gradient import reference, strips
 from fastreg.kernels.critic_gradient.strips import UNIT
 from fastreg.regularizers.patch_critic import PatchCritic
 
-#: Error of a product of two numbers that were rounded to bf16, with what float32 loses when it adds up thousands of them.
-PRODUCT_ERROR = 2.0**-8 + 2.0**-12
+#: Error of a product of two numbers that were rounded to bf16, and what float32 loses, by each term, when it adds up many.
+PRODUCT_ERROR, SUM_ERROR = 2.0**-8 + 2.0**-16, 2.0**-24
 #: And that of rounding a result to bf16.
 RESULT_ERROR = 2.0**-8
 #: For what float32 loses in sums of squares.
@@ -390,7 +390,7 @@ class Stage:
             margin = torch.where(self.on, low - RESULT_ERROR * self._half * low.abs(), margin)
         if self._half:
             sums = self.weight.abs().sum((2, 3)).to(margin) @ a.largest + self.bias.abs()
-            margin = margin - PRODUCT_ERROR * sums
+            margin = margin - (PRODUCT_ERROR + self.weight[0].numel() * SUM_ERROR) * sums
         return margin
 
     @property

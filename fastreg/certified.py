@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import math
+import dataclasses
 from collections.abc import Sequence
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
-from fastreg.certificates import MINOR, Activations, Certificate, Look, changed, fields, reach
-from fastreg.kernels.critic_gradient import ops, strips
+from fastreg.affine import AffineBehindFirst
+from fastreg.certificates import MINOR, Certificate, Look, changed, fields, reach
+from fastreg.kernels.critic_gradient import ops
 from fastreg.optimization import ChannelRange, calibration_images, channel_ranges, fold
 from fastreg.regularizers.base import Regularizer
 from fastreg.regularizers.patch_critic import PatchCritic
@@ -59,13 +59,9 @@ class CertifiedCritic(Regularizer):
         self.full = full
         self.channels = full.channels
         self.certificates = [Certificate(full, off, on, watched, rounded) for watched in groups]
-        small = fold(
-            full, list(off), [torch.zeros_like(on[0]), *on[1:]]
-        ).small  # with the activation of the first layer
-        self.tail = strips.Tail(list(small.weights[1:]), small.strides[1:])
-        self.weight = small.weights[0].detach().contiguous(memory_format=torch.channels_last)
-        self.bias = small.biases[0].detach()
-        self.back, self.taps = self.weight, strips.taps(self.weight, 1, True)
+        # with the activation of the first layer
+        self.small = fold(full, list(off), [torch.zeros_like(on[0]), *on[1:]]).small
+        self.back: torch.dtype | None = None
 
     @property
     def minimum_size(self) -> int:
@@ -97,44 +93,15 @@ class CertifiedCritic(Regularizer):
     def rounded(self, dtype: torch.dtype) -> CertifiedCritic:
         """The same with the full critic and the way back in another number format; what decides which way stays exact."""
         self.full.to(dtype)
-        self.back = self.weight.to(dtype)
-        self.taps, self.tail.dtype = strips.taps(self.back, 1, True), dtype
+        self.back = dtype
         return self
 
-    def affine_gradient(self, x: Tensor, looks: Sequence[Look] = ()) -> Tensor:
-        """The gradient at an extended image ``[1, C, H, W]`` as if no channel behind the first layer changed sign.
 
-        Runs in strips of rows, as `fastreg.kernels.critic_gradient.strips` does, and shows the first layer to `looks`.
-        """
-        strips.keep_memory()
-        side = self.weight.shape[-1]
-        height, width = x.shape[-2] - side + 1, x.shape[-1] - side + 1
-        unit = math.lcm(self.tail.jump, *(look.certificate.unit for look in looks))
-        overlap = max((look.certificate.overlap for look in looks), default=0)
-        row = len(self.weight) * width * x.element_size()
-        result = torch.zeros_like(x, memory_format=torch.contiguous_format)
-        for start, stop in strips.divided(height, row, unit, overlap):
-            source = x[:, :, start : min(stop + overlap, height) + side - 1]
-            z = F.conv2d(source.contiguous(memory_format=torch.channels_last), self.weight, self.bias)
-            for look in looks:
-                look.before(z)
-            a = z.relu_()
-            passed = Activations(a)
-            for look in looks:
-                look.behind(passed, stop - start)
-            cotangent = self.tail.cotangent(height, width, start, stop)
-            a = passed.half if self.back.dtype == torch.bfloat16 else a
-            a = a[:, :, : stop - start]
-            torch.ops.aten.threshold_backward.grad_input(cotangent, a, 0, grad_input=a)
-            shape = (stop - start + side - 1, x.shape[-1])
-            result[:, :, start : stop + side - 1] += strips.transposed(a, self.back, self.taps, 1, *shape)
-        return result.div_(self.tail.scores(height) * self.tail.scores(width) * self.tail.weights[-1].shape[0])
+@dataclasses.dataclass(frozen=True)
+class Effort:
+    """What the gradients of a solve took.
 
-
-class CertifiedPath(Regularizer):
-    """A critic at the points of one solve; remembers where it was last looked at, and what that allows.
-
-    Attributes
+    Parameters
     ----------
     gradients
         How many images a gradient was computed for without the folded channels.
@@ -142,14 +109,26 @@ class CertifiedPath(Regularizer):
         How many times each certificate was asked to look at an image.
     fallbacks
         How many gradients the full critic had to give.
+    work
+        Multiplications with additions per pixel of all that; gradients that were thrown away do not count.
     """
+
+    gradients: int
+    looks: tuple[int, ...]
+    fallbacks: int
+    work: float
+
+
+class CertifiedPath(Regularizer):
+    """A critic at the points of one solve; remembers where it was last looked at, and what that allows."""
 
     def __init__(self, prior: CertifiedCritic) -> None:
         super().__init__()
         self.prior = prior
         self.channels = prior.channels
-        self.looks = [0] * len(prior.certificates)
-        self.gradients = self.fallbacks = 0
+        self._affine = AffineBehindFirst(prior.small, prior.back)
+        self._looks = [0] * len(prior.certificates)
+        self._gradients = self._fallbacks = 0
         self._entries: list[_Entry] = []
 
     def energy_and_gradient(self, x: Tensor) -> tuple[Tensor, Tensor]:
@@ -163,30 +142,32 @@ class CertifiedPath(Regularizer):
             return full.gradient(x)
         full.check(x)
         if len(self._entries) != len(x):
-            self._entries = [_Entry(self.prior, self.looks) for _ in x]
+            self._entries = [_Entry(self.prior, self._affine, self._looks) for _ in x]
         extended = full.extended(x)
         with torch.no_grad():
             parts = [entry(extended[k : k + 1]) for k, entry in enumerate(self._entries)]
             missing = [k for k, part in enumerate(parts) if part is None]
-            self.gradients += len(parts) - len(missing)
-            self.fallbacks += len(missing)
+            self._gradients += len(parts) - len(missing)
+            self._fallbacks += len(missing)
             whole = iter(full.gradient(x[missing]) if missing else ())
             return torch.cat([next(whole)[None] if part is None else full.gathered(part) for part in parts])
 
     @property
-    def work(self) -> float:
-        """Multiplications with additions per pixel of all that was used so far: gradients that were thrown away do not count."""
-        done: float = self.gradients * 2.0 * self.prior.weight.numel() + self.fallbacks * 2.0 * self.prior.full.work
-        for count, certificate in zip(self.looks, self.prior.certificates, strict=True):
-            done += count * sum(certificate.work())
-        return done
+    def effort(self) -> Effort:
+        """What was done so far."""
+        work: float = (
+            self._gradients * 2.0 * self.prior.small.weights[0].numel() + self._fallbacks * 2.0 * self.prior.full.work
+        )
+        for count, certificate in zip(self._looks, self.prior.certificates, strict=True):
+            work += count * sum(certificate.work())
+        return Effort(self._gradients, tuple(self._looks), self._fallbacks, work)
 
 
 class _Entry:
     """What is known of one image of a batch: where each certificate last looked at it, and the margins it found."""
 
-    def __init__(self, prior: CertifiedCritic, looks: list[int]) -> None:
-        self.prior, self.looks = prior, looks
+    def __init__(self, prior: CertifiedCritic, affine: AffineBehindFirst, looks: list[int]) -> None:
+        self.prior, self.affine, self.looks = prior, affine, looks
         self.known: list[tuple[Tensor, Tensor] | None] = [None] * len(prior.certificates)
         self.patience = self.waiting = 0
 
@@ -200,7 +181,7 @@ class _Entry:
             if last is None or last[0].shape != x.shape or not certificate.holds(last[1], x - last[0]):
                 due[k] = Look(certificate)
                 self.looks[k] += 1
-        gradient = self.prior.affine_gradient(x, list(due.values()))
+        gradient = self.affine.gradient(x, list(due.values()))
         seen = x.clone() if due else x
         for k, look in due.items():
             margins = look.margins()

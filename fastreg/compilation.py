@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from fastreg.captured import CapturedSolves
-from fastreg.certified import certified
+from fastreg.certified import CertifiedPath, Effort, certified
 from fastreg.compile_cache import use_persistent_cache
 from fastreg.operators.base import LinearOperator
 from fastreg.precision import cpu_has_bf16, tensor_float
@@ -57,8 +57,8 @@ class CompiledRestorer(Restorer):
         use_persistent_cache()
         #: What a comparison with the eager solve found; None if there was none.
         self.report: Report | None = None
-        #: The prior as the last solve met it, see `fastreg.certified.CertifiedPath`.
-        self.path: Regularizer | None = None
+        #: What the gradients of the last solve took, where the prior is a `fastreg.certified.CertifiedCritic`.
+        self.effort: Effort | None = None
         self._compiled = torch.compile(self._step, dynamic=True)
         self._captured = CapturedSolves(self._fold, self._constants) if graphs and device.type == "cuda" else None
 
@@ -89,11 +89,12 @@ class CompiledRestorer(Restorer):
         y = y.contiguous()
         # copies: a state that shares memory with y would be one more case to compile
         state = tuple(t.clone(memory_format=torch.contiguous_format) for t in self.solver.start(problem, y))
-        self.path = self.prior.along()
+        prior = self.prior.along()
         for row in self.solver.schedule.unbind(0):
             point = self.solver.point(self.solver.state(*state)) if self.prior.apart else None
-            gradient = None if point is None else self.path.gradient(point)
+            gradient = None if point is None else prior.gradient(point)
             state = self._compiled(operator, y, problem.sigma, problem.weight, row, gradient, *state)
+        self.effort = prior.effort if isinstance(prior, CertifiedPath) else None
         return self.solver.result(problem, self.solver.state(*state))
 
     def _constants(self) -> list[Tensor]:

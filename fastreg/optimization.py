@@ -15,7 +15,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from fastreg.affine import AffineBehindFirst
 from fastreg.certificates import Certificate
+from fastreg.kernels.critic_gradient import ops
 from fastreg.kernels.critic_gradient.strips import UNIT
 from fastreg.precision import cpu_has_bf16
 from fastreg.regularizers.base import Regularizer
@@ -103,6 +105,11 @@ class FoldedCritic(Regularizer):
         """Gradient of the energy, ``[B, C, H, W]``."""
         return self.small.gradient(x, self.affine)
 
+    def along(self) -> Regularizer:
+        """This critic at the points of one solve; what repeats is computed once."""
+        plain = not self.affine or self.affine[0] or not all(self.affine[1:]) or self.small.strides[0] != 1
+        return self if plain or not self.apart else _FoldedPath(self)
+
     @property
     def apart(self) -> bool:
         """As of the critic."""
@@ -137,6 +144,28 @@ class FoldedCritic(Regularizer):
     def work(self) -> tuple[float, float]:
         """Multiplications and additions per pixel of a score, folded and full."""
         return self.small.work, self.full.work
+
+
+class _FoldedPath(Regularizer):
+    """A folded critic that is affine behind its first layer, at the points of one solve."""
+
+    def __init__(self, folded: FoldedCritic) -> None:
+        super().__init__()
+        self.folded = folded
+        self.channels = folded.channels
+        self._affine = AffineBehindFirst(folded.small)
+
+    def energy_and_gradient(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        return self.folded.energy_and_gradient(x)
+
+    def gradient(self, x: Tensor) -> Tensor:
+        small = self.folded.small
+        if not ops.strippable(x, list(small.parameters())):
+            return self.folded.gradient(x)
+        small.check(x)
+        extended = small.extended(x)
+        with torch.no_grad():
+            return torch.cat([small.gathered(self._affine.gradient(extended[k : k + 1])) for k in range(len(x))])
 
 
 @torch.no_grad()

@@ -176,8 +176,8 @@ def test_a_certified_gradient_is_the_gradient(name: str, padding: str) -> None:
     x, step = image(prior, batch=2), 2e-3 * (image(prior, seed=5, batch=2) - 0.5)
     fast = CertifiedCritic(prior, *signs(prior, prior.extended(x)))
     path = walk(fast, [x + k * step for k in range(12)])
-    assert path.fallbacks == 0
-    assert 2 <= path.looks[0] < 12  # both entries once, and no more than half of the time
+    assert path.effort.fallbacks == 0
+    assert 2 <= path.effort.looks[0] < 12  # both entries once, and no more than half of the time
     mine, theirs = fast.energy_and_gradient(x), prior.energy_and_gradient(x)
     for got, expected in zip(mine, theirs, strict=True):
         torch.testing.assert_close(got, expected, rtol=0, atol=1e-10)
@@ -195,8 +195,8 @@ def test_a_first_layer_that_is_always_on_keeps_its_activation() -> None:
     assert on[0].all()
     fast = CertifiedCritic(prior, off, on)
     path = walk(fast, [x, x + 0.01, x - 40.0, x])
-    assert (path.gradients, path.fallbacks) == (2, 2)
-    assert path.work > 2 * 2 * prior.work
+    assert (path.effort.gradients, path.effort.fallbacks) == (2, 2)
+    assert path.effort.work > 2 * 2 * prior.work
 
 
 @pytest.mark.parametrize("budget", [1, strips.BUDGET])
@@ -211,7 +211,7 @@ def test_a_channel_that_wakes_up_is_noticed(monkeypatch: pytest.MonkeyPatch, bud
         points = [torch.cat([calm + t * (wild - calm), calm]) for t in steps]
         path = walk(fast, points)
         if wake == 1.0:
-            assert 3 <= path.fallbacks < len(steps)  # noticed, and after a while tried again
+            assert 3 <= path.effort.fallbacks < len(steps)  # noticed, and after a while tried again
     with pytest.raises(ValueError, match="got an image of 2x2"):
         fast.along().gradient(torch.zeros(1, 3, 2, 2, dtype=torch.float64))
 
@@ -225,8 +225,8 @@ def test_groups_prove_only_together() -> None:
     fast = CertifiedCritic(prior, off, on, groups)
     direction = image(prior, seed=4) - 0.5
     path = walk(fast, [x + t * direction for t in (0, 0.001, 0.002, 0.1, 0.1005, 3.0, 0.1, 0.0, 0.0, 0.001)])
-    assert len(path.looks) == 2
-    assert path.fallbacks > 0
+    assert len(path.effort.looks) == 2
+    assert path.effort.fallbacks > 0
 
 
 def test_compiled_solves_take_it_and_only_where_it_fits() -> None:
@@ -242,6 +242,8 @@ def test_compiled_solves_take_it_and_only_where_it_fits() -> None:
     assert isinstance(fast.prior, CertifiedCritic)
     assert isinstance(restorer.prior, PatchCritic)
     torch.testing.assert_close(fast(x, 0.1), restorer(x, 0.1), rtol=0, atol=1e-5)
+    assert fast.effort is not None
+    assert (fast.effort.gradients, fast.effort.fallbacks) == (6, 0)
     if cpu_has_bf16():
         half = restorer.compile("bf16")
         assert isinstance(half.prior, CertifiedCritic)

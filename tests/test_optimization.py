@@ -73,6 +73,22 @@ def test_audit_sees_a_channel_wake_and_falls_back() -> None:
     torch.testing.assert_close(result.x, full(both, 0.01), rtol=0, atol=1e-5)
 
 
+@pytest.mark.parametrize("padding", ["none", "replicate"])
+def test_a_folded_solve_computes_what_repeats_once(padding: str) -> None:
+    chain = LINEAR if padding == "none" else CHAINS["plain"]
+    prior = PatchCritic(**{**constant_in_sign(chain).settings, "padding": padding}).double().requires_grad_(False)
+    prior.load_state_dict(constant_in_sign(chain).state_dict())
+    folded = optimize(prior, [random((2, 3, 20, 20))])
+    path = folded.along()
+    assert path is not folded
+    for size in ((20, 21), (20, 21), (33, 24)):
+        x = random((2, 3, *size), seed=1)
+        torch.testing.assert_close(path.gradient(x), prior.gradient(x), rtol=0, atol=1e-10)
+    torch.testing.assert_close(path(x), prior(x))
+    with pytest.raises(ValueError, match=r"got an image of \dx2"):
+        path.gradient(random((1, 3, 2, 2)) if padding == "none" else random((1, 3, 0, 2)))
+
+
 def test_an_audit_that_starts_in_bf16_ends_as_the_exact_one() -> None:
     prior = constant_in_sign(LINEAR).float()
     calm = random((2, 3, 20, 20), torch.float32)

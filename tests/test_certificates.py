@@ -167,11 +167,10 @@ def walk(prior: CertifiedCritic, points: list[Tensor]) -> CertifiedPath:
     return path
 
 
-@pytest.mark.parametrize("padding", ["none", "replicate"])
-@pytest.mark.parametrize("name", ["plain", "released", "skipping"])
+@pytest.mark.parametrize(
+    ("name", "padding"), [("plain", "none"), ("plain", "replicate"), ("released", "none"), ("skipping", "none")]
+)
 def test_a_certified_gradient_is_the_gradient(name: str, padding: str) -> None:
-    if padding == "replicate" and name != "plain":
-        pytest.skip("such a critic cannot pad")
     prior = collapsed(name, padding=padding)
     x, step = image(prior, batch=2), 2e-3 * (image(prior, seed=5, batch=2) - 0.5)
     fast = CertifiedCritic(prior, *signs(prior, prior.extended(x)))

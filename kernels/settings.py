@@ -2,8 +2,8 @@
 
 `fastreg tune` writes them. The look-up is strict: a file counts only for the device it names (for a CPU also the number of
 threads) and the versions of torch and, for a GPU, of Triton that it was measured with. A user's own file goes before one that
-ships. What a file does not have, and every other device, gets ``configs/default.json``, whose numbers are assumptions and say
-so (``"measured": false``).
+ships. What a file does not have, and every other device, gets ``configs/default.json``, whose numbers were not measured on it
+and say so (``"measured": false``): for a CPU the rates of another one, for a GPU assumptions.
 """
 
 from __future__ import annotations

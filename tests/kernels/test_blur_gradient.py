@@ -10,11 +10,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
+from fastreg.kernels import settings as stored
 from fastreg.kernels._triton import available
 from fastreg.kernels.blur_gradient import costs, ops, reference, tables
 from fastreg.kernels.blur_gradient.geometry import BOUNDARIES, Geometry, centred, cropped
 from fastreg.kernels.blur_gradient.planner import Plan, Planner, plan, separable_tables
 from fastreg.operators.blur import Blur
+from tests.rates import EVEN, on_a_cpu
 
 CPU, CUDA = torch.device("cpu"), torch.device("cuda")
 PATHS = ("direct", "separable", "taps", "fft")
@@ -158,9 +160,24 @@ def chosen(psf: Tensor, shape: tuple[int, int, int, int], device: torch.device, 
     ],
 )
 def test_choices_on_a_cpu(psf: Tensor, expected: str) -> None:
-    result = plan(psf, "reflect", (1, 3, 512, 512), torch.float32, CPU)
+    """On one whose convolutions are as fast as its shifts."""
+    with stored.using(on_a_cpu(EVEN)):
+        result = plan(psf, "reflect", (1, 3, 512, 512), torch.float32, CPU)
     assert result.choice == expected
     assert f"* {expected}" in result.explain()
+
+
+def test_choices_on_a_cpu_that_was_not_measured() -> None:
+    """By the rates that ship: convolutions of single channels are slow in torch, so that not even a separable PSF takes one."""
+    generator = torch.Generator().manual_seed(0)
+    with stored.using(stored.defaults()):
+        for psf, expected in (
+            (torch.rand(3, 3, generator=generator), "taps"),
+            (motion(), "taps"),
+            (torch.rand(9, 9, generator=generator), "fft"),
+            (gaussian(25, 1.6), "fft"),
+        ):
+            assert plan(psf, "reflect", (1, 3, 512, 512), torch.float32, CPU).choice == expected
 
 
 @pytest.mark.skipif(not available(), reason="needs triton")

@@ -19,6 +19,7 @@ from fastreg.kernels.tuning import critic_choice, fitting, kernel_tasks, launche
 from fastreg.kernels.tuning.fitting import Rates, Sample
 from fastreg.kernels.tuning.launches import Check, Setting, Task
 from fastreg.kernels.tuning.timing import timer
+from tests.rates import EVEN, on_a_cpu
 
 CPU = torch.device("cpu")
 
@@ -201,7 +202,7 @@ def test_the_planner_plans_as_was_measured() -> None:
         "fft": {"operations": 1.4e10, "bytes": 9e9, "launch": 1.2e-5},
     }
     grid = problems.Grid((3, 9, 17), (64, 224), 0.0)
-    found = planner_rates.measure(CPU, grid, by_counts(rates), settings.defaults())
+    found = planner_rates.measure(CPU, grid, by_counts(rates), on_a_cpu(EVEN))
     assert found.refused == {}
     assert found.loss("fitted") == pytest.approx(1) and found.loss("assumed") > 1.2
     for row in found.crossovers:

@@ -4,18 +4,27 @@ from __future__ import annotations
 
 import copy
 import pickle
+from collections.abc import Iterator
 
 import pytest
 import torch
 
 from fastreg import Restorer
+from fastreg.kernels import settings
 from fastreg.kernels.blur_gradient import convolution
 from fastreg.kernels.blur_gradient.exact import exact_convolution
 from fastreg.operators import Blur, gaussian_psf
 from fastreg.operators.settled_blur import SettledBlur
 from fastreg.regularizers import PatchCritic
 from fastreg.solvers import Adam
+from tests.rates import EVEN, on_a_cpu
 from tests.registry import BLUR_BOUNDARIES, random
+
+
+@pytest.fixture(autouse=True)
+def _a_processor_on_which_everything_pays() -> Iterator[None]:
+    with settings.using(on_a_cpu(EVEN)):
+        yield
 
 
 def motion() -> torch.Tensor:
@@ -25,7 +34,7 @@ def motion() -> torch.Tensor:
     return psf
 
 
-#: A PSF for every choice on a CPU.
+#: A PSF for every choice on that CPU.
 PSFS = {
     "separable": gaussian_psf((9, 8), 2.0, torch.float64),
     "taps": motion(),

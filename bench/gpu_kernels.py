@@ -106,11 +106,19 @@ def critic_gradient(sizes: list[int], device: torch.device) -> Iterator[tuple[di
                     [t.to(dtype) for t in biases],
                 ]
                 last = x.to(memory_format=torch.channels_last)
-                triton = critic.energy_and_gradient(small, *chain, precision=precision, choice="triton")[1]
+                paths = ("triton", "fused")
+                triton = {
+                    path: critic.energy_and_gradient(small, *chain, precision=precision, choice=path)[1]
+                    for path in paths
+                }
                 eager = critic_reference.energy_and_gradient(small, theirs[0], theirs[1], network.strides, "relu")[1]
-                errors = {"triton": relative(triton, exact), "eager": relative(eager, exact)}
+                errors = {path: relative(found, exact) for path, found in triton.items()}
+                errors["eager"] = relative(eager, exact)
                 runs: Runs = {
-                    "triton": partial(critic.energy_and_gradient, x, *chain, precision=precision, choice="triton"),
+                    **{
+                        path: partial(critic.energy_and_gradient, x, *chain, precision=precision, choice=path)
+                        for path in paths
+                    },
                     "compiled": partial(compiled, last, theirs[0], theirs[1], network.strides, "relu"),
                 }
                 yield {"size": size, "critic": name, "precision": precision}, errors, runs

@@ -92,7 +92,7 @@ def measure_masks(prior: str, size: int, device: torch.device) -> Iterator[dict[
 def measure_gates(prior: str, device: torch.device) -> Iterator[dict[str, Any]]:
     """Rows for the whole solve of every reduced precision; on a GPU also with the Triton kernels of the critic."""
     restorer = fastreg.Restorer(prior=fastreg.load(prior).requires_grad_(False)).to(device)
-    for path in ("reference", "triton") if device.type == "cuda" else ("reference",):
+    for path in ("reference", "triton", "fused") if device.type == "cuda" else ("reference",):
         for precision in offered(device):
             low = copy.deepcopy(restorer.prior).to(PRECISIONS[precision])
             fast = _Switched(restorer, low, precision, path)
@@ -119,7 +119,7 @@ class _Switched(fastreg.Restorer):
         from fastreg.kernels.critic_gradient import triton_chain
 
         before = triton_chain.measured_choice
-        triton_chain.measured_choice = lambda device: "triton"
+        triton_chain.measured_choice = lambda device, precision="ieee": self.path_of_critic
         try:
             with tensor_float(self.precision == "tf32"):
                 return super().solve(y, sigma, weight)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 from fastreg.kernels import settings
@@ -13,11 +13,22 @@ from fastreg.kernels.critic_gradient.triton_chain import CODES
 
 _IMAGES = ("x", "y", "r", "data", "prior", "mean", "square", "weights", "scratch", "cotangent", "saved", "output")
 _NUMBERS = ("prior_scale", "data_scale", "scale", "row_values", "step", "values", "weight", "bias", "partial")
+_FUSED = (
+    "first_saved",
+    "local_saved",
+    "before_saved",
+    "first_weight",
+    "local_weight",
+    "local_back",
+    "before_weight",
+    "columns",
+)
 _SCALARS = ("mean_decay", "mean_gain", "square_decay", "square_gain", "epsilon")
 #: Types of the arguments that are no 32-bit integers, by name.
 TYPES = {
-    **dict.fromkeys((*_IMAGES, *_NUMBERS, "x_out", "mean_out", "square_out"), "*fp32"),
-    **dict.fromkeys(("offsets", "ranges", "bits"), "*i32"),
+    **dict.fromkeys((*_IMAGES, *_NUMBERS, *_FUSED, "x_out", "mean_out", "square_out"), "*fp32"),
+    **dict.fromkeys(("first_bias", "local_bias", "last"), "*fp32"),
+    **dict.fromkeys(("offsets", "ranges", "bits", "first_bits", "local_bits", "before_bits"), "*i32"),
     **dict.fromkeys(_SCALARS, "fp32"),
 }
 #: (channels in, channels out, side, stride) of the layers of the two critics: first, widest, strided, 1x1.
@@ -70,6 +81,7 @@ def _case(name: str, kernel: Any, setting: dict[str, int], variant: _Variant) ->
 
 def _kernel(name: str) -> Any:
     from fastreg.kernels.blur_gradient import triton_kernels as blur
+    from fastreg.kernels.critic_gradient import fused_kernels as fused
     from fastreg.kernels.critic_gradient import triton_kernels as critic
     from fastreg.kernels.solver_step import triton_kernels as step
 
@@ -80,8 +92,12 @@ def _kernel(name: str) -> Any:
         "blur_adjoint": blur.adjoint_kernel,
         "blur_fused": blur.fused_kernel,
         "critic_last": critic.last_layer_kernel,
+        "critic_columns": fused.columns_kernel,
     }
     for precision in ("ieee", "tf32", "half"):
+        kernels[f"critic_group_{precision}"] = fused.group_kernel
+        kernels[f"critic_tail_{precision}"] = fused.tail_kernel
+        kernels[f"critic_through_{precision}"] = fused.through_kernel
         kernels[f"critic_forward_{precision}"] = critic.forward_kernel
         kernels[f"critic_backward_{precision}"] = critic.backward_kernel
     return kernels[name]
@@ -95,9 +111,19 @@ def _variants(kernel: str, setting: dict[str, int]) -> Iterator[_Variant]:
         yield from _blur(kernel)
     elif kernel == "critic_last":
         yield from _last(setting)
+    elif kernel == "critic_columns":
+        constants = {"CHANNELS": 3, "HEIGHT": 3, "WIDTH": 3, "STRIDE": 1, "out_column": 1}
+        yield _Variant("", constants, {"scale": "fp32"})
     else:
         family, precision = kernel.rsplit("_", 1)
-        yield from (_forward if family == "critic_forward" else _backward)(precision, setting)
+        families = {
+            "critic_forward": _forward,
+            "critic_backward": _backward,
+            "critic_group": _group,
+            "critic_tail": _tail,
+            "critic_through": _through,
+        }
+        yield from families[family](precision, setting)
 
 
 def _blur(kernel: str) -> Iterator[_Variant]:
@@ -114,7 +140,7 @@ def _blur(kernel: str) -> Iterator[_Variant]:
         yield _Variant("/weighted", {**fixed, "HAS_SCALE": True, "HAS_WEIGHTS": True, "RULE": RULES["reflect"]})
 
 
-def _tile(setting: dict[str, int], channels: int, terms: int) -> dict[str, int]:
+def _narrowed(setting: dict[str, int], channels: int, terms: int) -> dict[str, int]:
     return {
         "N": min(setting["N"], max(32, 1 << (channels - 1).bit_length())),
         "K": min(setting["K"], max(16, 1 << (terms - 1).bit_length())),
@@ -142,7 +168,7 @@ def _forward(precision: str, setting: dict[str, int]) -> Iterator[_Variant]:
         first = layer is LAYERS[0]
         constants = {
             **_layer(layer),
-            **_tile(setting, layer[1], layer[0] * layer[2] ** 2),
+            **_narrowed(setting, layer[1], layer[0] * layer[2] ** 2),
             "ACTIVATION": CODES[activation],
             "BITS": activation != "silu",
             "PRECISION": "tf32" if precision == "tf32" else "ieee",
@@ -158,7 +184,7 @@ def _backward(precision: str, setting: dict[str, int]) -> Iterator[_Variant]:
         first = layer is LAYERS[0]
         constants = {
             **_layer(layer),
-            **_tile(setting, layer[0], layer[1]),
+            **_narrowed(setting, layer[0], layer[1]),
             "ACTIVATION": CODES["none" if first else activation],
             "PRECISION": "tf32" if precision == "tf32" else "ieee",
             "out_column" if first else "out_channel": 1,
@@ -182,3 +208,75 @@ def _last(setting: dict[str, int]) -> Iterator[_Variant]:
             del constants["OUTPUTS"]
             types = {"x": "*bf16", "saved": "*bf16", "output": "*bf16", "scale": "fp32"}
             yield _Variant(f"/{inputs}k{side}-{activation}", constants, types)
+
+
+#: (channels in, channels out, side, stride) of what `groups` puts together in the released critic and in the seven 3x3 layers:
+#: the convolution, then what meets it, `None` for nothing.
+FIRST, SECOND = (3, 128, 3, 1), (128, 64, 3, 1)
+GROUPS = ((FIRST, SECOND, (64, 64, 3, 3)), (FIRST, SECOND, None), (None, (64, 64, 3, 1), (64, 32, 1, 1)))
+TAILS = (((64, 64, 3, 1), (64, 32, 1, 1), (32, 32, 1, 1)), ((32, 32, 3, 1), None, (32, 1, 3, 1)))
+THROUGHS = (((64, 64, 3, 1), (64, 64, 3, 3), True), (SECOND, FIRST, False))
+_Shape = tuple[int, int, int, int]
+
+
+def _wide(channels: int, least: int = 32) -> int:
+    return max(least, 1 << (channels - 1).bit_length())
+
+
+def _with_activations(shapes: Sequence[Any]) -> Iterator[tuple[Any, str]]:
+    yield from ((shape, "relu") for shape in shapes)
+    yield shapes[0], "silu"
+
+
+def _first(layer: _Shape | None, before: _Shape, terms: int, setting: dict[str, int]) -> dict[str, Any]:
+    """Constants of the first layer that is computed anew, or that is not there."""
+    inputs, _, side, stride = layer or (1, 1, 1, 1)
+    k = max(32, min(setting["K"], _wide(before[0], 16))) if layer else min(setting["K"], _wide(terms, 16))
+    return {
+        "HEAD": layer is not None, "CHANNELS": inputs, "FIRST_HEIGHT": side, "FIRST_WIDTH": side, "FIRST_STRIDE": stride,
+        "T": _wide(inputs * side * side, 16) if layer else 16, "K": k, "N": _wide(before[1]),
+        "x_column" if layer else "x_channel": 1,
+    }  # fmt: skip
+
+
+def _kept(precision: str, activation: str) -> dict[str, Any]:
+    return {"ACTIVATION": CODES[activation], "PRECISION": "tf32" if precision == "tf32" else "ieee"}
+
+
+def _group(precision: str, setting: dict[str, int]) -> Iterator[_Variant]:
+    kept = "*bf16" if precision == "half" else "*fp32"
+    for (first, layer, local), activation in _with_activations(GROUPS):
+        constants = {
+            **_layer(layer), **_first(first, layer, layer[0] * layer[2] ** 2, setting), **_kept(precision, activation),
+            "LOCAL": local[3] if local else 0, "LOCAL_OUTPUTS": local[1] if local else 1,
+            "L": _wide(local[1]) if local else 16, "KEEP": True,
+        }  # fmt: skip
+        names = ("weight", "saved", "first_weight", "first_saved", "local_weight", "local_saved", "output")
+        types = {**dict.fromkeys(names, kept), "x": "*fp32" if first else kept}
+        name = _name(layer, activation) + ("-first" if first else "") + (f"-k{local[2]}" if local else "")
+        yield _Variant(name, constants, types)
+
+
+def _tail(precision: str, setting: dict[str, int]) -> Iterator[_Variant]:
+    kept = "*bf16" if precision == "half" else "*fp32"
+    for (layer, local, last), activation in _with_activations(TAILS):
+        constants = {
+            **_layer(layer), **_first(None, layer, layer[0] * layer[2] ** 2, setting), **_kept(precision, activation),
+            "LOCAL": local is not None, "LOCAL_OUTPUTS": local[1] if local else 1, "L": _wide(local[1]) if local else 16,
+            "LAST_HEIGHT": last[2], "LAST_WIDTH": last[2], "LAST_STRIDE": last[3],
+        }  # fmt: skip
+        names = ("x", "weight", "first_weight", "first_saved", "local_weight", "local_back", "output")
+        yield _Variant(_name(layer, activation) + ("-k1" if local else ""), constants, dict.fromkeys(names, kept))
+
+
+def _through(precision: str, setting: dict[str, int]) -> Iterator[_Variant]:
+    kept = "*bf16" if precision == "half" else "*fp32"
+    for (layer, before, expand), activation in _with_activations(THROUGHS):
+        numbers = before[0] if expand else before[0] * before[2] ** 2
+        constants = {
+            **_layer(layer), **_kept(precision, activation), "K": min(setting["K"], _wide(layer[1], 16)),
+            "N": _wide(layer[0]), "BEFORE": numbers, "SIDE": before[3], "EXPAND": expand, "B": _wide(numbers),
+        }  # fmt: skip
+        names = ("cotangent", "weight", "saved", "before_weight", "before_saved")
+        types = {**dict.fromkeys(names, kept), "output": kept if expand else "*fp32"}
+        yield _Variant(_name(layer, activation) + ("-expand" if expand else "-columns"), constants, types)

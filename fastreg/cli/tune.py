@@ -147,12 +147,12 @@ def _print(console: Console, result: Tuning) -> None:
     )
     if result.duels:
         table = Table(title="gradient of a critic: Triton against torch.compile")
-        for heading in ("critic", "size", "precision", "Triton ms", "compiled ms", "times as fast"):
+        for heading in ("critic", "size", "precision", "path", "Triton ms", "compiled ms", "times as fast"):
             table.add_column(heading)
         for duel in result.duels:
             last = f"[red]{duel.refused}[/]" if duel.refused else f"{duel.gain:.2f}"
             times = (f"{1e3 * duel.triton:.3f}", f"{1e3 * duel.compiled:.3f}")
-            table.add_row(duel.chain, str(duel.size), duel.precision, *times, last)
+            table.add_row(duel.chain, str(duel.size), duel.precision, duel.path, *times, last)
         console.print(table)
 
 

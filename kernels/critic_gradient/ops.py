@@ -1,6 +1,6 @@
 """One call for energy and input gradient of a chain of convolutions: the reference, or Triton where that was measured faster.
 
-A single convolution in Triton is often slower than torch's; what is gained is what is fused. So the Triton path is taken on a GPU
+A single convolution in Triton is often slower than torch's; what is gained is what is fused. So a Triton path is taken on a GPU
 only if the settings measured on that GPU say so for the precision (``"critic_gradient"`` in ``kernels/configs``), or if it is
 asked for.
 """
@@ -16,7 +16,7 @@ from fastreg.kernels._triton import usable
 from fastreg.kernels.critic_gradient import reference, strips
 from fastreg.kernels.critic_gradient.reference import DTYPES, PRECISIONS
 
-CHOICES = ("reference", "triton")
+CHOICES = ("reference", "triton", "fused")
 
 
 def gradient(
@@ -64,7 +64,8 @@ def energy_and_gradient(
         ``"ieee"``, ``"tf32"``, ``"bf16"`` or ``"fp16"``: of the operands of the convolutions. The reference computes in the
         dtype of the weights, and follows torch's own switch for tf32.
     choice
-        ``"reference"`` or ``"triton"``; by default what was measured to be faster on this device.
+        ``"reference"``, ``"triton"`` (a kernel a layer) or ``"fused"`` (a kernel for several layers, see `groups`); by default
+        what was measured to be the fastest on this device.
 
     Raises
     ------
@@ -78,16 +79,17 @@ def energy_and_gradient(
     parameters = [*weights, *biases]
     differentiated = torch.is_grad_enabled() and any(parameter.requires_grad for parameter in parameters)
     possible = usable(x) and not differentiated and all(parameter.device == x.device for parameter in parameters)
-    if choice == "triton" and not possible:
-        raise ValueError("the Triton path takes float32 images on a GPU, and nothing that is differentiated")
+    if choice in ("triton", "fused") and not possible:
+        raise ValueError("the Triton paths take float32 images on a GPU, and nothing that is differentiated")
     if choice is None and possible:
         from fastreg.kernels.critic_gradient.triton_chain import measured_choice
 
         choice = measured_choice(x.device, precision)
-    if choice == "triton":
-        from fastreg.kernels.critic_gradient.triton_chain import energy_and_gradient_op
+    if choice in ("triton", "fused"):
+        from fastreg.kernels.critic_gradient import triton_chain, triton_fused
 
-        energy, gradient = energy_and_gradient_op(x, list(weights), list(biases), list(strides), activation, precision)
+        op = triton_fused.fused_energy_and_gradient_op if choice == "fused" else triton_chain.energy_and_gradient_op
+        energy, gradient = op(x, list(weights), list(biases), list(strides), activation, precision)
         return energy, gradient
     if precision in ("bf16", "fp16"):
         dtype = DTYPES[precision]

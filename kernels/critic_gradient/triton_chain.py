@@ -49,7 +49,7 @@ def energy_and_gradient(
     for k in range(last):
         # the last layer reads the images themselves, so the layer before it needs no bits
         with_bits = activation != "silu" and k < last - 1
-        a, saved, bits = _forward(a, weights[k], biases[k], strides[k], activation, precision, with_bits)
+        a, saved, bits = forward_layer(a, weights[k], biases[k], strides[k], activation, precision, with_bits)
         kept.append((saved, bits))
         sizes.append(a.shape[1:3])
     gradient = torch.empty_like(x, memory_format=torch.contiguous_format)
@@ -65,13 +65,13 @@ def energy_and_gradient(
 
     cotangent, scale = target(last)
     before = activation if last > 0 else "none"
-    sums = _last(a, saved, weights[last], strides[last], (height, width), before, cotangent, scale)
+    sums = last_layer(a, saved, weights[last], strides[last], (height, width), before, cotangent, scale)
     energy = sums / count + biases[last].float().mean()
     for k in range(last - 1, -1, -1):
         output, scale = target(k)
         before = activation if k > 0 else "none"
         saved, bits = kept[k - 1] if k > 0 else (output, output)
-        _backward(cotangent, weights[k], strides[k], before, saved, bits, output, scale, precision)
+        backward_layer(cotangent, weights[k], strides[k], before, saved, bits, output, scale, precision)
         cotangent = output
     return energy, gradient
 
@@ -95,7 +95,7 @@ def measured_choice(device: torch.device, precision: str = "ieee") -> str:
     return choice
 
 
-def _forward(
+def forward_layer(
     x: Tensor, weight: Tensor, bias: Tensor, stride: int, activation: str, precision: str, with_bits: bool
 ) -> tuple[Tensor, Tensor, Tensor]:
     """One layer of ``[B, H, W, C]``: f(z); z if there is a use for it; the bits of f(z) > 0 if wanted."""
@@ -113,12 +113,12 @@ def _forward(
     wrap_triton(forward_kernel)[(x.shape[0] * blocks[0] * blocks[1],)](
         x, weight.permute(2, 3, 1, 0).contiguous(), bias.contiguous(), result, saved, bits, height, width, *blocks,
         *x.stride(), INPUTS=inputs, OUTPUTS=outputs, HEIGHT=tall, WIDTH=wide, STRIDE=stride,
-        ACTIVATION=CODES[activation], SLOPE=LEAKY_SLOPE, BITS=with_bits, PRECISION=_operands(precision), **config,
+        ACTIVATION=CODES[activation], SLOPE=LEAKY_SLOPE, BITS=with_bits, PRECISION=operands(precision), **config,
     )  # fmt: skip
     return result, saved, bits
 
 
-def _backward(
+def backward_layer(
     cotangent: Tensor, weight: Tensor, stride: int, before: str, saved: Tensor, bits: Tensor, output: Tensor,
     scale: float, precision: str,
 ) -> None:  # fmt: skip
@@ -132,11 +132,11 @@ def _backward(
         cotangent, weight.permute(2, 3, 0, 1).contiguous(), saved, bits, output, height, width,
         *cotangent.shape[1:3], *classes, *blocks, *output.stride(), scale,
         INPUTS=inputs, OUTPUTS=outputs, HEIGHT=tall, WIDTH=wide, STRIDE=stride,
-        ACTIVATION=CODES[before], SLOPE=LEAKY_SLOPE, PRECISION=_operands(precision), **config,
+        ACTIVATION=CODES[before], SLOPE=LEAKY_SLOPE, PRECISION=operands(precision), **config,
     )  # fmt: skip
 
 
-def _last(
+def last_layer(
     x: Tensor,
     saved: Tensor,
     weight: Tensor,
@@ -171,7 +171,7 @@ def _tile(kernel: str, precision: str, device: torch.device, channels: int, term
     return config
 
 
-def _operands(precision: str) -> str:
+def operands(precision: str) -> str:
     """What `tl.dot` calls a precision; it means nothing where the operands are half precision."""
     return "tf32" if precision == "tf32" else "ieee"
 

@@ -19,7 +19,7 @@ SILU = tl.constexpr(3)
 
 
 @triton.jit
-def _forward_chunk(
+def forward_chunk(
     total, x, weight, row, column, channel, step, x_row, x_column, x_channel,
     INPUTS: tl.constexpr, OUTPUTS: tl.constexpr, WIDTH: tl.constexpr, CHUNKS: tl.constexpr, K: tl.constexpr,
     FLAT: tl.constexpr, TAPS: tl.constexpr, PRECISION: tl.constexpr,
@@ -45,7 +45,7 @@ def _forward_chunk(
 
 
 @triton.jit
-def _derivative(total, value, ACTIVATION: tl.constexpr, SLOPE: tl.constexpr):
+def derivative(total, value, ACTIVATION: tl.constexpr, SLOPE: tl.constexpr):
     """`total` times f'(z), from f(z) for the piecewise linear activations and from z for SiLU."""
     if ACTIVATION == RELU:
         total = tl.where(value > 0, total, 0.0)
@@ -81,7 +81,7 @@ def forward_kernel(
     STEPS: tl.constexpr = (HEIGHT * WIDTH * INPUTS + K - 1) // K if FLAT else HEIGHT * WIDTH * CHUNKS
     total = tl.zeros((M, N), tl.float32)
     for step in range(STEPS):
-        total = _forward_chunk(
+        total = forward_chunk(
             total, x + entry * x_entry, weight, row, column, channel, step, x_row, x_column, x_channel,
             INPUTS, OUTPUTS, WIDTH, CHUNKS, K, FLAT, HEIGHT * WIDTH, PRECISION,
         )  # fmt: skip
@@ -159,16 +159,37 @@ def backward_kernel(
     position = row * width + column
     if ACTIVATION == SILU:
         at = entry * height * width * INPUTS + (position * INPUTS)[:, None] + channel[None, :]
-        total = _derivative(total, tl.load(saved + at, mask=mask, other=0.0).to(tl.float32), SILU, SLOPE)
+        total = derivative(total, tl.load(saved + at, mask=mask, other=0.0).to(tl.float32), SILU, SLOPE)
     if ACTIVATION == RELU or ACTIVATION == LEAKY_RELU:
         WORDS: tl.constexpr = (INPUTS + 31) // 32
         number = (tl.program_id(0) % channel_blocks) * (N // 32) + tl.arange(0, N // 32)
         at = entry * height * width * WORDS + (position * WORDS)[:, None] + number[None, :]
         word = tl.load(bits + at, mask=live[:, None] & (number < WORDS)[None, :], other=0)
         positive = (word[:, :, None] >> tl.arange(0, 32)[None, None, :]) & 1
-        total = _derivative(total, tl.reshape(positive, (M, N)), ACTIVATION, SLOPE)
+        total = derivative(total, tl.reshape(positive, (M, N)), ACTIVATION, SLOPE)
     at = entry * out_entry + (row * out_row + column * out_column)[:, None] + (channel * out_channel)[None, :]
     tl.store(output + at, (total * scale).to(output.dtype.element_ty), mask=mask)
+
+
+@triton.jit
+def used_taps(
+    weight, row, column, from_height, from_width,
+    INPUTS: tl.constexpr, HEIGHT: tl.constexpr, WIDTH: tl.constexpr, STRIDE: tl.constexpr, M: tl.constexpr, N: tl.constexpr,
+):  # fmt: skip
+    """At each pixel the sum of the taps of a layer that use it, of one row of `weight` each: the transpose of ones."""
+    channel = tl.arange(0, N)
+    used = tl.zeros((M, N), tl.float32)
+    for tap in range(HEIGHT * WIDTH):
+        # one stride is added before the division, so that what lies before the first row or column does not round to zero
+        up = row - tap // WIDTH + HEIGHT * STRIDE
+        along = column - tap % WIDTH + WIDTH * STRIDE
+        from_row = up // STRIDE - HEIGHT
+        from_column = along // STRIDE - WIDTH
+        found = (up % STRIDE == 0) & (from_row >= 0) & (from_row < from_height)
+        found = found & (along % STRIDE == 0) & (from_column >= 0) & (from_column < from_width)
+        taps = tl.load(weight + tap * INPUTS + channel, mask=channel < INPUTS, other=0.0)
+        used += tl.where(found[:, None], taps[None, :], 0.0)
+    return used
 
 
 @triton.jit
@@ -191,24 +212,13 @@ def last_layer_kernel(
     column = pixel % width
     live = pixel < height * width
 
-    used = tl.zeros((M, N), tl.float32)
-    for tap in range(HEIGHT * WIDTH):
-        # one stride is added before the division, so that what lies before the first row or column does not round to zero
-        up = row - tap // WIDTH + HEIGHT * STRIDE
-        along = column - tap % WIDTH + WIDTH * STRIDE
-        from_row = up // STRIDE - HEIGHT
-        from_column = along // STRIDE - WIDTH
-        found = (up % STRIDE == 0) & (from_row >= 0) & (from_row < from_height)
-        found = found & (along % STRIDE == 0) & (from_column >= 0) & (from_column < from_width)
-        taps = tl.load(weight + tap * INPUTS + channel, mask=channel < INPUTS, other=0.0)
-        used += tl.where(found[:, None], taps[None, :], 0.0)
-
+    used = used_taps(weight, row, column, from_height, from_width, INPUTS, HEIGHT, WIDTH, STRIDE, M, N)
     mask = live[:, None] & (channel < INPUTS)[None, :]
     at = entry * x_entry + (row * x_row + column * x_column)[:, None] + (channel * x_channel)[None, :]
     value = tl.load(x + at, mask=mask, other=0.0).to(tl.float32)
     tl.store(partial + program, tl.sum(tl.sum(tl.where(mask, value * used, 0.0), 1), 0))
     if ACTIVATION == SILU:
         value = tl.load(saved + at, mask=mask, other=0.0).to(tl.float32)
-    used = _derivative(used, value, ACTIVATION, SLOPE)
+    used = derivative(used, value, ACTIVATION, SLOPE)
     at = entry * out_entry + (row * out_row + column * out_column)[:, None] + (channel * out_channel)[None, :]
     tl.store(output + at, (used * scale).to(output.dtype.element_ty), mask=mask)

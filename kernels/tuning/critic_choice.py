@@ -1,8 +1,8 @@
-"""Whether the Triton path of a critic's gradient beats what torch.compile makes of the reference."""
+"""Whether a Triton path of a critic's gradient beats what torch.compile makes of the reference, and which one."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from functools import partial
 from typing import Any, NamedTuple
 
@@ -14,18 +14,24 @@ from fastreg.kernels.critic_gradient import reference
 from fastreg.kernels.tuning import accuracy, problems
 from fastreg.kernels.tuning.timing import Timer
 
-#: Triton is taken only where it is so many times faster, for every chain and size that is tried.
+#: A Triton path is taken only where it is so many times faster, for every chain and size that is tried.
 MARGIN = 1.1
-#: Images on which both sides are compared with float64.
+#: What the Triton paths are measured against.
+RIVAL = "compiled"
+#: Images on which Triton paths are compared with float64.
 _CHECKED = 128
 
 
 class Duel(NamedTuple):
-    """Seconds of both sides for a chain, a size of images and a precision; `refused` says why Triton cannot be used."""
+    """Seconds of a Triton path and of the rival for a chain, a size of images and a precision.
+
+    `refused` says why the path cannot be used.
+    """
 
     chain: str
     size: int
     precision: str
+    path: str
     triton: float
     compiled: float
     refused: str = ""
@@ -46,50 +52,61 @@ def duels(
     precisions: Iterable[str],
     timer: Timer,
     budget: float,
-    sides: tuple[Side, Side],
+    sides: Mapping[str, Side],
     report: Callable[[str], None] = lambda text: None,
 ) -> list[Duel]:
-    """Time `sides` (Triton's, the compiler's) against each other; Triton's is refused where it is less exact than it may be."""
+    """Time the Triton paths and the rival against each other; a path is refused where it is less exact than it may be."""
     found = []
     for precision in precisions:
         for name in problems.CHAINS:
             chain = problems.chain(name, device)
-            refused = _refusal(device, chain, precision, sides[0])
+            refused = {path: _refusal(device, chain, precision, sides[path]) for path in sides if path != RIVAL}
             for size in sizes:
                 report(f"critics: {name}, {precision}, {size} x {size} pixels")
-                if refused:
-                    found.append(Duel(name, size, precision, 0.0, 0.0, refused))
-                    continue
                 (x,) = problems.images(size, size, device)
-                runs = {str(k): partial(side, x, chain, precision) for k, side in enumerate(sides)}
-                try:
-                    with torch.no_grad(), problems.tensor_float(precision == "tf32"):
-                        times = timer(runs, budget)
-                    found.append(Duel(name, size, precision, times["0"], times["1"]))
-                except Exception as problem:  # compilers and drivers raise what they like
-                    found.append(Duel(name, size, precision, 0.0, 0.0, accuracy.does_not_run(problem)))
+                runs = {
+                    path: partial(side, x, chain, precision)
+                    for path, side in sides.items()
+                    if not refused.get(path, "")
+                }
+                problem_of_all, times = "", dict.fromkeys(sides, 0.0)
+                if len(runs) > 1:
+                    try:
+                        with torch.no_grad(), problems.tensor_float(precision == "tf32"):
+                            times.update(timer(runs, budget))
+                    except Exception as problem:  # compilers and drivers raise what they like
+                        problem_of_all = accuracy.does_not_run(problem)
+                for path, reason in refused.items():
+                    found.append(Duel(name, size, precision, path, times[path], times[RIVAL], reason or problem_of_all))
     return found
 
 
 def stored(found: Iterable[Duel]) -> dict[str, Any]:
     """The entry of a settings file: one choice for each precision that was tried, and why."""
-    gains: dict[str, list[float]] = {}
+    gains: dict[str, dict[str, list[float]]] = {}
     for duel in found:
-        gains.setdefault(duel.precision, []).append(duel.gain)
-    choices = {name: "triton" if min(several) >= MARGIN else "reference" for name, several in gains.items()}
-    reason = "; ".join(f"{name}: {min(g):.2f} to {max(g):.2f} times as fast" for name, g in gains.items())
-    return {"choice": "reference", "choices": choices, "reason": f"Triton against torch.compile, {reason}"}
+        gains.setdefault(duel.precision, {}).setdefault(duel.path, []).append(duel.gain)
+    choices, reasons = {}, []
+    for precision, paths in gains.items():
+        best = max(paths, key=lambda path: min(paths[path]))
+        choices[precision] = best if min(paths[best]) >= MARGIN else "reference"
+        reasons += [f"{precision} {path}: {min(g):.2f} to {max(g):.2f} times as fast" for path, g in paths.items()]
+    return {"choice": "reference", "choices": choices, "reason": f"against torch.compile, {'; '.join(reasons)}"}
 
 
-def sides(tried: dict[str, Any]) -> tuple[Side, Side]:
-    """The kernels with some settings, and torch.compile of the reference in channels last."""
-    from fastreg.kernels.critic_gradient import triton_chain  # imports Triton
+def sides(tried: dict[str, Any]) -> dict[str, Side]:
+    """The kernels with some settings, each layer by itself and fused, and torch.compile of the reference in channels last."""
+    from fastreg.kernels.critic_gradient import triton_chain, triton_fused  # imports Triton
 
     programs: dict[tuple[object, ...], Callable[[Tensor], tuple[Tensor, Tensor]]] = {}
 
     def triton(x: Tensor, chain: problems.Chain, precision: str) -> tuple[Tensor, Tensor]:
         with settings.using(tried):
             return triton_chain.energy_and_gradient(x, *chain, "relu", precision)
+
+    def fused(x: Tensor, chain: problems.Chain, precision: str) -> tuple[Tensor, Tensor]:
+        with settings.using(tried):
+            return triton_fused.energy_and_gradient(x, *chain, "relu", precision)
 
     def compiled(x: Tensor, chain: problems.Chain, precision: str) -> tuple[Tensor, Tensor]:
         at = id(chain.weights), precision, x.shape
@@ -98,7 +115,7 @@ def sides(tried: dict[str, Any]) -> tuple[Side, Side]:
             programs[at] = _program(chain, precision)
         return programs[at](x)
 
-    return triton, compiled
+    return {"triton": triton, "fused": fused, RIVAL: compiled}
 
 
 def _program(chain: problems.Chain, precision: str) -> Callable[[Tensor], tuple[Tensor, Tensor]]:

@@ -24,6 +24,9 @@ from fastreg.kernels.tuning import accuracy, problems
 from fastreg.kernels.tuning.launches import Check, Setting, Task
 from fastreg.kernels.tuning.problems import tensor_float
 
+#: Kernels that take several layers of a critic; they have settings for each precision.
+FUSED = ("critic_group", "critic_tail", "critic_through")
+
 
 class Sizes(NamedTuple):
     """Sides of the PSFs and of the images: those that are checked, those that are timed, and those that critics are timed on."""
@@ -55,6 +58,13 @@ def grid(kernel: str, default: Setting, quick: bool, multiprocessors: int) -> li
         found = _product(ROWS=(32, 64), COLUMNS=(64, 128), PROGRAMS=programs, num_warps=(4, 8), num_stages=(1,))
     elif kernel == "critic_last":
         found = _product(NUMBERS=(1024, 2048, 4096, 8192), num_warps=(4, 8), num_stages=(1,))
+    elif kernel == "critic_columns":
+        found = _product(M=(128, 256, 512, 1024), num_warps=(4, 8), num_stages=(1,))
+    elif kernel.rsplit("_", 1)[0] in FUSED:
+        # products without tensor cores hold whole rows of their operands in registers
+        exact = kernel.endswith("ieee")
+        tall, deep, stages = ((16, 32, 64), (16,), (1, 2)) if exact else ((64, 128), (32, 64), (2, 3))
+        found = _product(M=tall, K=deep, num_warps=(4, 8), num_stages=stages)
     else:
         deep = (32, 64) if kernel.endswith("half") else (16, 32)  # as much as fits into the shared memory of every GPU
         found = _product(M=(64, 128), N=(64, 128), K=deep, num_warps=(4, 8), num_stages=(2, 3))
@@ -173,14 +183,15 @@ def _blurs(bench: _Bench) -> Iterator[Task]:
 
 def _critics(bench: _Bench) -> Iterator[Task]:
     """Whole chains, in which the setting of one kernel differs: layers are launched from the inside of the chain."""
-    from fastreg.kernels.critic_gradient import triton_chain  # imports Triton
+    from fastreg.kernels.critic_gradient import triton_chain, triton_fused  # imports Triton
 
     given = {name: problems.chain(name, bench.device) for name in problems.CHAINS}
 
-    def run(name: str, x: Tensor, precision: str) -> Tensor:
-        return triton_chain.energy_and_gradient(x, *given[name], "relu", precision)[1]
+    def run(path: Any, name: str, x: Tensor, precision: str) -> Tensor:
+        result: Tensor = path.energy_and_gradient(x, *given[name], "relu", precision)[1]
+        return result
 
-    def checks(precision: str) -> list[_Call]:
+    def checks(path: Any, precision: str) -> list[_Call]:
         found = []
         (x,) = problems.images(bench.sizes.checked, bench.sizes.checked, bench.device)
         for name, (weights, biases, strides) in given.items():
@@ -191,22 +202,24 @@ def _critics(bench: _Bench) -> Iterator[Task]:
             with tensor_float(precision == "tf32"):
                 theirs = critic.energy_and_gradient(x, rounded[0], rounded[1], strides, "relu")[1]
             limit = accuracy.limit(accuracy.relative(theirs, exact), precision)
-            found.append(_Call(partial(run, name, x, precision), exact, limit))
+            found.append(_Call(partial(run, path, name, x, precision), exact, limit))
         return found
 
-    def runs(precision: str) -> dict[str, Callable[[], object]]:
+    def runs(path: Any, precision: str) -> dict[str, Callable[[], object]]:
         found: dict[str, Callable[[], object]] = {}
         for name, size in itertools.product(given, bench.sizes.critic):
             (x,) = problems.images(size, size, bench.device)
-            found[f"{name} {size}"] = partial(run, name, x, precision)
+            found[f"{name} {size}"] = partial(run, path, name, x, precision)
         return found
 
     for suffix, precisions in (("ieee", ("ieee",)), ("tf32", ("tf32",)), ("half", ("bf16", "fp16"))):
         if bench.device.type != "cuda" and suffix != "ieee":
             continue  # the interpreter cannot judge them
-        checked = [call for precision in precisions for call in checks(precision)]
-        timed = runs(precisions[0])
-        for kernel in (f"critic_forward_{suffix}", f"critic_backward_{suffix}"):
-            yield bench.task(kernel, checked, timed)
+        for path, kernels in ((triton_chain, ("critic_forward", "critic_backward")), (triton_fused, FUSED)):
+            checked = [call for precision in precisions for call in checks(path, precision)]
+            timed = runs(path, precisions[0])
+            for kernel in kernels:
+                yield bench.task(f"{kernel}_{suffix}", checked, timed)
     suffix = "bf16" if bench.device.type == "cuda" else "ieee"
-    yield bench.task("critic_last", checks(suffix), runs(suffix))
+    yield bench.task("critic_last", checks(triton_chain, suffix), runs(triton_chain, suffix))
+    yield bench.task("critic_columns", checks(triton_fused, suffix), runs(triton_fused, suffix))

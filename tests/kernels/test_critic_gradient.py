@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from fastreg.kernels._triton import available
-from fastreg.kernels.critic_gradient import ops, reference, triton_chain
+from fastreg.kernels.critic_gradient import ops, reference, triton_chain, triton_fused
 from fastreg.regularizers.patch_critic import ALR_RELEASED, PatchCritic
 
 
@@ -38,19 +38,25 @@ def test_bad_input_is_refused() -> None:
         ops.energy_and_gradient(x, *chain(), precision="fp8")
     with pytest.raises(ValueError, match="choice must be one of"):
         ops.energy_and_gradient(x, *chain(), choice="cuda")
-    with pytest.raises(ValueError, match="on a GPU"):
-        ops.energy_and_gradient(x, *chain(), choice="triton")
+    for choice in ("triton", "fused"):
+        with pytest.raises(ValueError, match="on a GPU"):
+            ops.energy_and_gradient(x, *chain(), choice=choice)
 
 
 @pytest.mark.skipif(not available(), reason="needs triton")
-def test_opcheck() -> None:
-    torch.library.opcheck(triton_chain.energy_and_gradient_op, (torch.rand(2, 3, 9, 10), *chain(), "ieee"))
+@pytest.mark.parametrize("op", [triton_chain.energy_and_gradient_op, triton_fused.fused_energy_and_gradient_op])
+def test_opcheck(op: torch.library.CustomOpDef) -> None:
+    torch.library.opcheck(op, (torch.rand(2, 3, 9, 10), *chain(), "ieee"))
 
 
 @pytest.mark.skipif(not available(), reason="needs triton")
 @pytest.mark.parametrize("precision", triton_chain.PRECISIONS)
-def test_compilers_see_the_kernels(precision: str) -> None:
-    """Traced as for a GPU: a kernel a layer and direction, one for the last layer, and no convolution of torch's."""
+@pytest.mark.parametrize("fused", [False, True])
+def test_compilers_see_the_kernels(precision: str, fused: bool) -> None:
+    """Traced as for a GPU: no convolution of torch's, and a kernel a layer and direction, and one for the last layer.
+
+    Fused it is six layers in two kernels forward, and back in three.
+    """
     from torch._subclasses.fake_tensor import FakeTensorMode
     from torch.fx.experimental.proxy_tensor import make_fx
 
@@ -59,7 +65,8 @@ def test_compilers_see_the_kernels(precision: str) -> None:
     def run(x: Tensor, *parameters: Tensor) -> tuple[Tensor, Tensor]:
         weights, biases = list(parameters[: len(layers)]), list(parameters[len(layers) :])
         strides = [layer.stride for layer in layers]
-        return triton_chain.energy_and_gradient(x, weights, biases, strides, "relu", precision)
+        path = triton_fused if fused else triton_chain
+        return path.energy_and_gradient(x, weights, biases, strides, "relu", precision)
 
     with FakeTensorMode(allow_non_fake_inputs=True):
         x = torch.empty(2, 3, 24, 25)
@@ -67,7 +74,7 @@ def test_compilers_see_the_kernels(precision: str) -> None:
         biases = [torch.empty(layer.outputs) for layer in layers]
         graph = make_fx(run)(x, *weights, *biases)
     launches = graph.code.count("= torch.ops.higher_order.triton_kernel_wrapper_mutation(")
-    assert launches == 2 * (len(layers) - 1) + 1
+    assert launches == (5 if fused else 2 * (len(layers) - 1) + 1)
     assert "convolution" not in graph.code
 
 

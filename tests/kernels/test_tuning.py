@@ -153,31 +153,38 @@ def test_a_spill_in_any_specialisation_is_one(monkeypatch: pytest.MonkeyPatch) -
     assert spills.complaint("blur_adjoint", setting, 90) == ""
 
 
-def sides(triton_error: float) -> tuple[critic_choice.Side, critic_choice.Side]:
-    def right(x: Tensor, chain: problems.Chain, precision: str) -> tuple[Tensor, Tensor]:
-        return reference.energy_and_gradient(x, *chain, "relu")
+def sides(triton_error: float, fused_error: float) -> dict[str, critic_choice.Side]:
+    def wrong_by(error: float) -> critic_choice.Side:
+        def side(x: Tensor, chain: problems.Chain, precision: str) -> tuple[Tensor, Tensor]:
+            energy, gradient = reference.energy_and_gradient(x, *chain, "relu")
+            return energy, gradient * (1 + error)
 
-    def other(x: Tensor, chain: problems.Chain, precision: str) -> tuple[Tensor, Tensor]:
-        energy, gradient = right(x, chain, precision)
-        return energy, gradient * (1 + triton_error)
+        return side
 
-    return other, right
+    return {"triton": wrong_by(triton_error), "fused": wrong_by(fused_error), critic_choice.RIVAL: wrong_by(0.0)}
 
 
 @pytest.mark.parametrize(
-    ("compiled", "error", "expected"), [(1.5, 0.0, "triton"), (1.05, 0.0, "reference"), (9.0, 0.01, "reference")]
+    ("compiled", "fused", "errors", "expected"),
+    [
+        (1.5, 2.0, (0.0, 0.0), "triton"),
+        (1.5, 0.5, (0.0, 0.0), "fused"),
+        (1.5, 0.5, (0.0, 0.01), "triton"),
+        (1.05, 1.0, (0.0, 0.0), "reference"),
+        (9.0, 1.0, (0.01, 0.01), "reference"),
+    ],
 )
 def test_triton_is_taken_only_where_it_is_right_and_clearly_faster(
-    monkeypatch: pytest.MonkeyPatch, compiled: float, error: float, expected: str
+    monkeypatch: pytest.MonkeyPatch, compiled: float, fused: float, errors: tuple[float, float], expected: str
 ) -> None:
     monkeypatch.setattr(problems, "CHAINS", {"small": ((3, 4, 3, 1), (4, 2, 3, 1))})
 
     def times(runs: Any, budget: float) -> dict[str, float]:
-        return {"0": 1.0, "1": compiled}
+        return {name: {"triton": 1.0, "fused": fused, "compiled": compiled}[name] for name in runs}
 
-    found = critic_choice.duels(CPU, (32,), ("ieee",), times, 0.0, sides(error))
+    found = critic_choice.duels(CPU, (32,), ("ieee",), times, 0.0, sides(*errors))
     assert critic_choice.stored(found)["choices"] == {"ieee": expected}
-    assert bool(found[0].refused) == (error > 0)
+    assert [bool(duel.refused) for duel in found] == [error > 0 for error in errors]
 
 
 def by_counts(rates: dict[str, dict[str, float]]) -> Any:
@@ -306,7 +313,7 @@ def test_the_rival_is_compiled_for_every_size_and_precision(monkeypatch: pytest.
     monkeypatch.setattr(torch, "compile", lambda function, **options: plain(function, backend=backend, **options))
     monkeypatch.setattr(problems, "CHAINS", {"small": ((3, 4, 3, 1), (4, 2, 3, 1))})
     chain = problems.chain("small", CPU)
-    rival = critic_choice.sides(settings.defaults())[1]
+    rival = critic_choice.sides(settings.defaults())[critic_choice.RIVAL]
     for size in range(20, 32):
         (x,) = problems.images(size, size, CPU)
         with torch.no_grad():

@@ -14,8 +14,9 @@ SIZES = kernel_tasks.Sizes(psfs=(3,), checked=11, timed=(11,), critic=(11,))
 
 
 def test_every_kernel_is_tuned(monkeypatch: pytest.MonkeyPatch) -> None:
-    chain = ((3, 4, 3, 1), (4, 2, 2, 2))
-    monkeypatch.setattr(problems, "CHAINS", {"small": chain})
+    small = ((3, 4, 3, 1), (4, 2, 2, 2))
+    meeting = ((3, 32, 3, 1), (32, 54, 3, 1), (54, 8, 2, 2), (8, 8, 3, 1), (8, 2, 1, 1))  # every fused kernel
+    monkeypatch.setattr(problems, "CHAINS", {"small": small, "meeting": meeting})
     chosen = settings.defaults()
     tuned = {}
     for task in kernel_tasks.tasks(torch.device("cpu"), chosen, True, SIZES):

@@ -6,11 +6,21 @@ Autograd of the energy with frozen weights, float32, channels_last, ReLU in plac
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import torch
 from torch import Tensor, nn
 
+from fastreg.kernels.critic_gradient.reference import LEAKY_SLOPE
 from fastreg.operators import LinearOperator
 from fastreg.regularizers import PatchCritic
+
+#: What torch calls the activations; in place where nothing of the input is needed any more.
+ACTIVATIONS: dict[str, Callable[[], nn.Module]] = {
+    "relu": lambda: nn.ReLU(inplace=True),
+    "leaky_relu": lambda: nn.LeakyReLU(LEAKY_SLOPE, inplace=True),
+    "silu": nn.SiLU,
+}
 
 
 def network(critic: PatchCritic) -> nn.Sequential:
@@ -19,7 +29,7 @@ def network(critic: PatchCritic) -> nn.Sequential:
     for layer, weight, bias in zip(critic.layers, critic.weights, critic.biases, strict=True):
         convolution = nn.Conv2d(layer.inputs, layer.outputs, layer.kernel, layer.stride)
         convolution.weight.data, convolution.bias.data = weight.detach().clone(), bias.detach().clone()  # type: ignore[union-attr]
-        modules += [convolution, nn.ReLU(inplace=True)]
+        modules += [convolution, ACTIVATIONS[critic.settings["activation"]]()]
     result = nn.Sequential(*modules[:-1]).requires_grad_(False)
     return result.to(memory_format=torch.channels_last)  # type: ignore[call-overload, no-any-return]
 

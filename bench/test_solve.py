@@ -1,5 +1,7 @@
 """The whole solve of every contender, in absolute time; ratios are measured interleaved, by `python -m bench.solve`.
 
+What is more than two gates away from eager autograd, which rounds as well, is marked.
+
 Run by `make bench`.
 """
 
@@ -32,10 +34,12 @@ def test_solve(benchmark: Any, case: cases.Case, name: str) -> None:
     except cases.NotFoldedError as error:
         pytest.skip(str(error))
     theirs = cases.contenders(DEVICE)["autograd"].prepare(case)()
-    assert (x - theirs).square().mean().sqrt() < 2 * GATES[contender.precision][0]
+    distance = float((x - theirs).square().mean().sqrt())
+    assert distance < 0.02
+    outside = " **outside the gate**" if distance > 2 * GATES[contender.precision][0] else ""
     benchmark.group = f"{SETTINGS.iterations} steps of the solve, {case.kind} critic"
     benchmark.extra_info.update(
-        contender=contender.label,
+        contender=contender.label + outside,
         precision=contender.precision,
         shape=list(case.y.shape),
         flop=cases.solve_flop(case, case.folded if contender.folded else None, run),

@@ -24,6 +24,7 @@ CHAINS = {
     "strides meet": ((1, 40, 4, 2), (40, 48, 3, 2), (48, 33, 2, 2), (33, 7, 1, 1), (7, 3, 2, 1)),
     "the first layer meets the last": ((2, 33, 2, 1), (33, 40, 3, 1), (40, 2, 2, 2)),
     "1x1 in between": ((3, 20, 3, 1), (20, 35, 1, 1), (35, 40, 1, 1), (40, 8, 2, 1), (8, 4, 3, 1)),
+    "a row": ((1, 5, 2, 1), (5, 2, 1, 1)),
     "too many channels to meet": ((3, 16, 3, 1), (16, 130, 3, 1), (130, 4, 1, 1)),
 }
 SIZES = {
@@ -35,6 +36,7 @@ SIZES = {
     "strides meet": (20, 23),
     "the first layer meets the last": (9, 10),
     "too many channels to meet": (7, 8),
+    "a row": (2, 9),
 }
 PATHS = {"a kernel a layer": triton_chain, "fused": triton_fused}
 EVERY_PATH = pytest.mark.parametrize("path", PATHS.values(), ids=PATHS)
@@ -87,6 +89,13 @@ def test_every_residue_of_strided_layers_that_meet(name: str, least: int, sizes:
     """Pixels that are left out are neither computed nor kept; what is read of them must not count."""
     for k in range(sizes):
         check(triton_fused, name, torch.rand(1, CHAINS[name][0][0], least + k, least + (k + 1) % sizes), activation)
+
+
+@EVERY_PATH
+def test_every_width(path: ModuleType) -> None:
+    """Pixels beyond the last one of a tile neither write nor count."""
+    for width in range(2, 71):
+        check(path, "a row", torch.rand(1, 1, 2, width), "relu")
 
 
 @EVERY_PATH

@@ -18,6 +18,7 @@ import subprocess
 import sys
 import tempfile
 from concurrent.futures import ProcessPoolExecutor
+from importlib import metadata
 from pathlib import Path
 
 from fastreg.kernels.compile_cases import Case, cases
@@ -89,7 +90,8 @@ def main(arguments: list[str]) -> int:
         mark = "" if record.passes else "  FAILS"
         print(f"{record.name:56} {record.architecture:4} {record.registers:9} {record.shared:7} {record.stack:5}{mark}")
     if arguments:
-        Path(arguments[0]).write_text(json.dumps([dataclasses.asdict(record) for record in records], indent=1) + "\n")
+        found = {"triton": metadata.version("triton"), "records": [dataclasses.asdict(record) for record in records]}
+        Path(arguments[0]).write_text(json.dumps(found, indent=1) + "\n")
     return 0 if all(record.passes for record in records) else 1
 
 

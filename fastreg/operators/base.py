@@ -84,14 +84,14 @@ class LinearOperator(nn.Module, abc.ABC):
         x = z
         residual = -step * self.gradient(x, y)  # right-hand side less (I + step A*A) z
         direction = residual
-        square = _dot(residual, residual)
+        square = inner(residual, residual)
         for _ in range(self.proximal_iterations):
             image = direction + step * self.adjoint(self(direction))
-            curvature = _dot(direction, image)
+            curvature = inner(direction, image)
             length = square / torch.where(curvature > 0, curvature, 1)
             x = x + length * direction
             residual = residual - length * image
-            following = _dot(residual, residual)
+            following = inner(residual, residual)
             direction = residual + following / torch.where(square > 0, square, 1) * direction
             square = following
         return x
@@ -109,11 +109,11 @@ class LinearOperator(nn.Module, abc.ABC):
         rows = torch.arange(shape[-2], dtype=dtype, device=device)[:, None]
         columns = torch.arange(shape[-1], dtype=dtype, device=device)
         x = x + 0.5 * torch.sin(1 + rows * columns + rows + 2 * columns)
-        square = _dot(x, x)
+        square = inner(x, x)
         for _ in range(self.norm_iterations):
             x = x / torch.where(square > 0, square, 1).sqrt()  # the zero operator has norm zero, not NaN
             x = self.adjoint(self(x))
-            square = _dot(x, x)
+            square = inner(x, x)
         return square.sqrt().sqrt().reshape(())
 
 
@@ -155,6 +155,6 @@ def as_numbers(value: Any, name: str) -> Tensor:
     return numbers
 
 
-def _dot(a: Tensor, b: Tensor) -> Tensor:
+def inner(a: Tensor, b: Tensor) -> Tensor:
     """Inner products of the entries of a batch, shaped to multiply images."""
     return (a * b).flatten(1).sum(1).reshape(-1, 1, 1, 1)

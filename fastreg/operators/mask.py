@@ -8,7 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from fastreg.operators.base import LinearOperator, as_numbers, check_images
+from fastreg.operators.base import LinearOperator, as_numbers, check_images, inner
 
 # How much a coarser scale of `initial` counts against the pixels that a finer one sees.
 _PRIOR = 0.003
@@ -135,14 +135,14 @@ def _biharmonic(x: Tensor, missing: Tensor) -> Tensor:
     low, high = x.amin((1, 2, 3), keepdim=True), x.amax((1, 2, 3), keepdim=True)
     residual = -missing * _laplacian(_laplacian(x))
     direction = residual
-    square = _energy(residual)
+    square = inner(residual, residual)
     for _ in range(_SMOOTHING_STEPS):
         image = _laplacian(direction)
-        curvature = _energy(image)
+        curvature = inner(image, image)
         length = square / torch.where(curvature > 0, curvature, 1)
         x = x + length * direction
         residual = residual - length * missing * _laplacian(image)
-        following = _energy(residual)
+        following = inner(residual, residual)
         direction = residual + following / torch.where(square > 0, square, 1) * direction
         square = following
     return torch.clamp(x, low, high)
@@ -153,8 +153,3 @@ def _laplacian(x: Tensor) -> Tensor:
     taps = torch.tensor([[0.0, 1.0, 0.0], [1.0, -4.0, 1.0], [0.0, 1.0, 0.0]], dtype=x.dtype, device=x.device)
     planes = F.pad(x.reshape(-1, 1, *x.shape[-2:]), (1, 1, 1, 1), mode="replicate")
     return F.conv2d(planes, taps.reshape(1, 1, 3, 3)).reshape(x.shape)
-
-
-def _energy(x: Tensor) -> Tensor:
-    """Sum of squares of every image of a batch."""
-    return x.square().sum((1, 2, 3), keepdim=True)

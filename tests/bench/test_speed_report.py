@@ -139,7 +139,22 @@ def test_what_is_missing_is_named_with_its_command(tmp_path: Path, capsys: pytes
     for command in ("python -m bench.solve", "make bench", "python -m bench.gpu_kernels critic_gradient"):
         assert command in printed
         assert command in page.read_text()
-    assert len(printed.splitlines()) == 5
+    assert "python -m fastreg.kernels.compile_gate" in printed
+    assert len(printed.splitlines()) == 6
+
+
+def test_what_compiled_kernels_need(tmp_path: Path) -> None:
+    records = [
+        {"name": f"default/k/{case}", "architecture": architecture, "registers": 40, "shared": 2048, "stack": stack}
+        for case, stack in (("a", 0), ("b", 16))
+        for architecture in (80, 90)
+    ]
+    write(tmp_path, compile_gate={"triton": "3.99", "records": records})
+    report.main(["--results", str(tmp_path), "--output", str(tmp_path / "speed.md")])
+    lines = (tmp_path / "kernels.md").read_text().splitlines()
+    assert any("Triton 3.99" in line and "2 of 4 spill" in line for line in lines)
+    assert "| `default/k/a` | 40, 2 KiB | 40, 2 KiB |" in lines
+    assert "| `default/k/b` | 40, 2 KiB, **16 spilled** | 40, 2 KiB, **16 spilled** |" in lines
 
 
 def test_a_timing_of_one_machine_is_a_section_of_its_own(tmp_path: Path) -> None:

@@ -25,7 +25,7 @@ def records(tmp_path_factory: pytest.TempPathFactory) -> list[dict[str, Any]]:
     command = [sys.executable, "-m", "fastreg.kernels.compile_gate", str(output)]
     result = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=1800)
     assert output.exists(), result.stdout[-3000:] + result.stderr[-3000:]
-    found: list[dict[str, Any]] = json.loads(output.read_text())
+    found: list[dict[str, Any]] = json.loads(output.read_text())["records"]
     return found
 
 

@@ -11,7 +11,15 @@ from __future__ import annotations
 import triton
 import triton.language as tl
 
-from fastreg.kernels.critic_gradient.triton_kernels import LEAKY_RELU, RELU, SILU, derivative, forward_chunk, used_taps
+from fastreg.kernels.critic_gradient.triton_kernels import (
+    LEAKY_RELU,
+    RELU,
+    SILU,
+    derivative,
+    forward_chunk,
+    transposed_sum,
+    used_taps,
+)
 
 
 @triton.jit
@@ -301,24 +309,10 @@ def through_kernel(
     live = (class_row < class_height) & (row < height) & (column < width)
     channel = tl.arange(0, N)
 
-    CHUNKS: tl.constexpr = (OUTPUTS + K - 1) // K
-    tap_rows = (HEIGHT - first_row + STRIDE - 1) // STRIDE
-    tap_columns = (WIDTH - first_column + STRIDE - 1) // STRIDE
-    base = cotangent + entry * from_height * from_width * OUTPUTS
-    total = tl.zeros((M, N), tl.float32)
-    for step in range(tap_rows * tap_columns * CHUNKS):
-        tap = step // CHUNKS
-        source = (step % CHUNKS) * K + tl.arange(0, K)
-        from_row = class_row - tap // tap_columns
-        from_column = class_column - tap % tap_columns
-        found = live & (from_row >= 0) & (from_row < from_height) & (from_column >= 0) & (from_column < from_width)
-        at = ((from_row * from_width + from_column) * OUTPUTS)[:, None] + source[None, :]
-        left = tl.load(base + at, mask=found[:, None] & (source < OUTPUTS)[None, :], other=0.0)
-        number = (first_row + (tap // tap_columns) * STRIDE) * WIDTH + first_column + (tap % tap_columns) * STRIDE
-        at = ((number * OUTPUTS + source) * INPUTS)[:, None] + channel[None, :]
-        right = tl.load(weight + at, mask=(source < OUTPUTS)[:, None] & (channel < INPUTS)[None, :], other=0.0)
-        total = tl.dot(left.to(right.dtype), right, total, input_precision=PRECISION)
-
+    total = transposed_sum(
+        cotangent + entry * from_height * from_width * OUTPUTS, weight, class_row, class_column, live, channel,
+        first_row, first_column, from_height, from_width, INPUTS, OUTPUTS, HEIGHT, WIDTH, STRIDE, PRECISION, M, N, K,
+    )  # fmt: skip
     WORDS: tl.constexpr = (INPUTS + 31) // 32
     position = row * width + column
     first = entry * height * width

@@ -86,10 +86,11 @@ def energy_and_gradient(
 
         choice = measured_choice(x.device, precision)
     if choice in ("triton", "fused"):
-        from fastreg.kernels.critic_gradient import triton_chain, triton_fused
+        from fastreg.kernels.critic_gradient.triton_fused import energy_and_gradient_op
 
-        op = triton_fused.fused_energy_and_gradient_op if choice == "fused" else triton_chain.energy_and_gradient_op
-        energy, gradient = op(x, list(weights), list(biases), list(strides), activation, precision)
+        energy, gradient = energy_and_gradient_op(
+            x, list(weights), list(biases), list(strides), activation, precision, choice == "fused"
+        )
         return energy, gradient
     if precision in ("bf16", "fp16"):
         dtype = DTYPES[precision]

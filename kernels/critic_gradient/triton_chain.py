@@ -13,11 +13,10 @@ import torch
 from torch import Tensor
 
 from fastreg.kernels import settings
-from fastreg.kernels._triton import available, triton_op
-from fastreg.kernels.critic_gradient import reference
+from fastreg.kernels._triton import available
 from fastreg.kernels.critic_gradient.reference import DTYPES, LEAKY_SLOPE, PRECISIONS
 
-__all__ = ["CODES", "DTYPES", "PRECISIONS", "energy_and_gradient", "energy_and_gradient_op", "measured_choice"]
+__all__ = ["CODES", "DTYPES", "PRECISIONS", "energy_and_gradient", "measured_choice"]
 
 if available():
     from torch.library import wrap_triton
@@ -74,17 +73,6 @@ def energy_and_gradient(
         backward_layer(cotangent, weights[k], strides[k], before, saved, bits, output, scale, precision)
         cotangent = output
     return energy, gradient
-
-
-@triton_op("critic_energy_and_gradient")
-def energy_and_gradient_op(
-    x: Tensor, weights: list[Tensor], biases: list[Tensor], strides: list[int], activation: str, precision: str
-) -> tuple[Tensor, Tensor]:
-    """``torch.ops.fastreg.critic_energy_and_gradient``; `ops.energy_and_gradient` is the call to use."""
-    if not x.is_cuda:
-        energy, gradient = reference.energy_and_gradient(x, weights, biases, strides, activation)
-        return energy, gradient.contiguous()
-    return energy_and_gradient(x, weights, biases, strides, activation, precision)
 
 
 @torch.compiler.assume_constant_result  # type: ignore[untyped-decorator]

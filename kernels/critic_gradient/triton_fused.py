@@ -19,7 +19,7 @@ from fastreg.kernels.critic_gradient.groups import ALONE, EXPAND, Layer, Stage, 
 from fastreg.kernels.critic_gradient.reference import DTYPES, LEAKY_SLOPE
 from fastreg.kernels.critic_gradient.triton_chain import CODES
 
-__all__ = ["energy_and_gradient", "fused_energy_and_gradient_op"]
+__all__ = ["energy_and_gradient", "energy_and_gradient_op"]
 
 if available():
     from torch.library import wrap_triton
@@ -41,15 +41,25 @@ def energy_and_gradient(
     return energy, run.back(cotangent)
 
 
-@triton_op("critic_fused_energy_and_gradient")
-def fused_energy_and_gradient_op(
-    x: Tensor, weights: list[Tensor], biases: list[Tensor], strides: list[int], activation: str, precision: str
+@triton_op("critic_energy_and_gradient")
+def energy_and_gradient_op(
+    x: Tensor,
+    weights: list[Tensor],
+    biases: list[Tensor],
+    strides: list[int],
+    activation: str,
+    precision: str,
+    fused: bool,
 ) -> tuple[Tensor, Tensor]:
-    """``torch.ops.fastreg.critic_fused_energy_and_gradient``; `ops.energy_and_gradient` is the call to use."""
+    """``torch.ops.fastreg.critic_energy_and_gradient``, by this path or that of `triton_chain`.
+
+    `ops.energy_and_gradient` is the call to use.
+    """
     if not x.is_cuda:
         energy, gradient = reference.energy_and_gradient(x, weights, biases, strides, activation)
         return energy, gradient.contiguous()
-    return energy_and_gradient(x, weights, biases, strides, activation, precision)
+    path = energy_and_gradient if fused else triton_chain.energy_and_gradient
+    return path(x, weights, biases, strides, activation, precision)
 
 
 class _Run:

@@ -109,6 +109,34 @@ def forward_kernel(
 
 
 @triton.jit
+def transposed_sum(
+    cotangent, weight, class_row, class_column, live, channel, first_row, first_column, from_height, from_width,
+    INPUTS: tl.constexpr, OUTPUTS: tl.constexpr, HEIGHT: tl.constexpr, WIDTH: tl.constexpr, STRIDE: tl.constexpr,
+    PRECISION: tl.constexpr, M: tl.constexpr, N: tl.constexpr, K: tl.constexpr,
+):  # fmt: skip
+    """The transpose of a layer at pixels of one residue ``(first_row, first_column)`` modulo the stride."""
+    CHUNKS: tl.constexpr = (OUTPUTS + K - 1) // K
+    tap_rows = (HEIGHT - first_row + STRIDE - 1) // STRIDE
+    tap_columns = (WIDTH - first_column + STRIDE - 1) // STRIDE
+    total = tl.zeros((M, N), tl.float32)
+    for step in range(tap_rows * tap_columns * CHUNKS):
+        tap = step // CHUNKS
+        source = (step % CHUNKS) * K + tl.arange(0, K)
+        tap_row = tap // tap_columns
+        tap_column = tap % tap_columns
+        from_row = class_row - tap_row
+        from_column = class_column - tap_column
+        found = live & (from_row >= 0) & (from_row < from_height) & (from_column >= 0) & (from_column < from_width)
+        at = ((from_row * from_width + from_column) * OUTPUTS)[:, None] + source[None, :]
+        left = tl.load(cotangent + at, mask=found[:, None] & (source < OUTPUTS)[None, :], other=0.0)
+        number = (first_row + tap_row * STRIDE) * WIDTH + first_column + tap_column * STRIDE
+        at = ((number * OUTPUTS + source) * INPUTS)[:, None] + channel[None, :]
+        right = tl.load(weight + at, mask=(source < OUTPUTS)[:, None] & (channel < INPUTS)[None, :], other=0.0)
+        total = tl.dot(left.to(right.dtype), right, total, input_precision=PRECISION)
+    return total
+
+
+@triton.jit
 def backward_kernel(
     cotangent, weight, saved, bits, output, height, width, from_height, from_width, class_height, class_width,
     pixel_blocks, channel_blocks, out_entry, out_row, out_column, out_channel, scale,
@@ -135,26 +163,10 @@ def backward_kernel(
     column = class_column * STRIDE + first_column
     live = (class_row < class_height) & (row < height) & (column < width)
 
-    CHUNKS: tl.constexpr = (OUTPUTS + K - 1) // K
-    tap_rows = (HEIGHT - first_row + STRIDE - 1) // STRIDE
-    tap_columns = (WIDTH - first_column + STRIDE - 1) // STRIDE
-    base = cotangent + entry * from_height * from_width * OUTPUTS
-    total = tl.zeros((M, N), tl.float32)
-    for step in range(tap_rows * tap_columns * CHUNKS):
-        tap = step // CHUNKS
-        source = (step % CHUNKS) * K + tl.arange(0, K)
-        tap_row = tap // tap_columns
-        tap_column = tap % tap_columns
-        from_row = class_row - tap_row
-        from_column = class_column - tap_column
-        found = live & (from_row >= 0) & (from_row < from_height) & (from_column >= 0) & (from_column < from_width)
-        at = ((from_row * from_width + from_column) * OUTPUTS)[:, None] + source[None, :]
-        left = tl.load(base + at, mask=found[:, None] & (source < OUTPUTS)[None, :], other=0.0)
-        number = (first_row + tap_row * STRIDE) * WIDTH + first_column + tap_column * STRIDE
-        at = ((number * OUTPUTS + source) * INPUTS)[:, None] + channel[None, :]
-        right = tl.load(weight + at, mask=(source < OUTPUTS)[:, None] & (channel < INPUTS)[None, :], other=0.0)
-        total = tl.dot(left.to(right.dtype), right, total, input_precision=PRECISION)
-
+    total = transposed_sum(
+        cotangent + entry * from_height * from_width * OUTPUTS, weight, class_row, class_column, live, channel,
+        first_row, first_column, from_height, from_width, INPUTS, OUTPUTS, HEIGHT, WIDTH, STRIDE, PRECISION, M, N, K,
+    )  # fmt: skip
     mask = live[:, None] & (channel < INPUTS)[None, :]
     position = row * width + column
     if ACTIVATION == SILU:

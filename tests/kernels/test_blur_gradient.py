@@ -193,7 +193,8 @@ def test_choices_on_a_gpu() -> None:
 
 
 def test_explain_gives_every_candidate_and_a_reason() -> None:
-    result = Planner(motion(), "circular").plan((1, 1, 64, 64), torch.float32, CPU, "direct")
+    with stored.using(stored.defaults()):
+        result = Planner(motion(), "circular").plan((1, 1, 64, 64), torch.float32, CPU, "direct")
     text = result.explain()
     assert "PSF 25x25, without the zeros around it 20x12: 20 taps" in text
     assert "assumed, not measured" in text

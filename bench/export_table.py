@@ -110,7 +110,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m bench.export_table", description=str(__doc__).splitlines()[0])
     parser.add_argument("--make", type=Path, metavar="FOLDER", help="first export into this folder, and measure")
     parser.add_argument("--device", choices=("cpu", "cuda"), default="cpu")
-    parser.add_argument("--prior", default="alr")
+    parser.add_argument("--prior", default="auto")
     parser.add_argument("--iterations", type=int, default=50)
     parser.add_argument("--rounds", type=int, default=5)
     given = parser.parse_args()

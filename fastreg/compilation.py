@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import warnings
 from typing import TYPE_CHECKING
 
 import torch
@@ -19,6 +20,9 @@ from fastreg.solvers.base import Problem
 
 if TYPE_CHECKING:
     from fastreg.gates import Report
+
+# transforms are calls of torch's own inside a compiled program, as they are outside of one
+warnings.filterwarnings("ignore", message="Torchinductor does not support code generation for complex operators")
 
 #: Number formats for the convolutions of a prior; everything else stays in float32.
 PRECISIONS: dict[str, torch.dtype] = {

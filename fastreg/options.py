@@ -14,7 +14,7 @@ from fastreg.batch.choosing import ThriftyRestorer
 from fastreg.operators import Blur, Identity, LinearOperator, Mask, gaussian_psf
 from fastreg.restorer import Restorer
 from fastreg.solvers import default_solver
-from fastreg.zoo import load
+from fastreg.zoo import best_for, load
 
 TASKS = ("denoise", "deblur", "inpaint")
 PRECISIONS = ("ieee", "tf32", "bf16", "fp16")
@@ -140,6 +140,11 @@ def choose_device(name: str) -> torch.device:
     if name == "cuda" and not available:
         raise ValueError("there is no CUDA device that this installation of torch can use: take --device cpu")
     return torch.device(name)
+
+
+def choose_prior(name: str, task: str) -> str:
+    """The prior of a name; ``auto`` is the model that ships for the task."""
+    return best_for(task) if name == "auto" else name
 
 
 def make_restorer(

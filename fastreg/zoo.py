@@ -19,6 +19,8 @@ from torch import Tensor, nn
 from fastreg.regularizers import PatchCritic, Regularizer
 
 WEIGHTS = Path(__file__).parent / "weights"
+#: Models that ship for one task; `alr` is for all others.
+_BEST = {"deblur": "alr-deblur"}
 _KINDS: dict[str, type[PatchCritic]] = {"patch_critic": PatchCritic}
 
 
@@ -124,6 +126,11 @@ class WeightRule(nn.Module):
 def names() -> list[str]:
     """Names of the models that ship with the package."""
     return sorted(path.stem for path in WEIGHTS.glob("*.safetensors"))
+
+
+def best_for(task: str) -> str:
+    """Name of the model that ships for a task: what the command line takes if none is given."""
+    return _BEST.get(task, "alr")
 
 
 def load(name: str | os.PathLike[str], device: torch.device | str = "cpu") -> Regularizer:

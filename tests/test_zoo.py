@@ -11,11 +11,11 @@ import torch
 from safetensors.torch import save_file
 
 import fastreg
-from fastreg import zoo
+from fastreg import options, zoo
 from fastreg.regularizers import ALR, PatchCritic
 from tests.registry import critic, random
 
-SHIPPED = ("alr", "alr-005-030", "alr-005", "alr-010", "alr-020", "alr-040")
+SHIPPED = ("alr", "alr-deblur", "alr-005-030", "alr-005", "alr-010", "alr-020", "alr-040")
 
 
 def card(prior: PatchCritic) -> zoo.ModelCard:
@@ -67,6 +67,13 @@ def test_bad_files_are_refused_in_words(tmp_path: Path, small: PatchCritic) -> N
         fastreg.load(whole)
 
 
+@pytest.mark.parametrize("task", ["denoise", "deblur", "inpaint"])
+def test_the_model_of_a_task_was_tuned_for_it(task: str) -> None:
+    assert task in fastreg.load(zoo.best_for(task)).card.weights
+    assert options.choose_prior("auto", task) == zoo.best_for(task)
+    assert options.choose_prior("mine.safetensors", task) == "mine.safetensors"
+
+
 def test_shipped_models() -> None:
     assert set(SHIPPED) <= set(zoo.names())
     assert sum(path.stat().st_size for path in zoo.WEIGHTS.iterdir()) < 10_000_000
@@ -82,10 +89,11 @@ def test_shipped_model_cards(name: str) -> None:
     assert facts.name == name
     assert facts.sha256 == zoo.fingerprint(prior)
     assert facts.command.startswith("fastreg train critic")
-    assert facts.recipe["iterations"] >= (30_000 if name in ("alr", "alr-005-030") else 20_000)
+    assert facts.recipe["iterations"] >= {"alr": 30_000, "alr-005-030": 30_000, "alr-deblur": 700}.get(name, 20_000)
     assert "/" not in json.dumps(facts.data)
-    assert {"denoise"} <= set(facts.weights)
-    rule = facts.weight_rule("denoise")
+    task = "deblur" if name == "alr-deblur" else "denoise"
+    assert task in facts.weights
+    rule = facts.weight_rule(task)
     assert rule is not None
     assert (rule(torch.tensor([0.01, 0.1, 0.5])) > 0).all()
 

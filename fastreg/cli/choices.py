@@ -24,7 +24,11 @@ PsfOption = Annotated[
 ]
 BoundaryOption = Annotated[Boundary, typer.Option(help="For deblur: what lies beyond the border of the image.")]
 PriorOption = Annotated[
-    str, typer.Option(metavar="NAME|FILE", help="A model that ships with fastreg, or a .safetensors file.")
+    str,
+    typer.Option(
+        metavar="NAME|FILE",
+        help="A model that ships with fastreg, or a .safetensors file; auto takes the one that ships for the task.",
+    ),
 ]
 WeightOption = Annotated[
     float | None, typer.Option(help="Weight of the prior; the one in its model card for this sigma if not given.")

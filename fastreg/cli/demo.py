@@ -15,7 +15,7 @@ PSF_SIZE, PSF_STD, SIGMA = 7, 3.0, 0.03
 
 def demo(
     output: Annotated[Path, typer.Option("--output", "-o", help="The folder to write the pictures to.")] = Path("demo"),
-    prior: PriorOption = "alr",
+    prior: PriorOption = "auto",
 ) -> None:
     """Blur a photograph, add noise, restore it, and write the pictures before and after.
 
@@ -30,6 +30,7 @@ def demo(
     import fastreg
     from fastreg import images, metrics, options, panel
 
+    prior = options.choose_prior(prior, "deblur")
     photograph = data.astronaut()  # type: ignore[no-untyped-call]
     clean = torch.from_numpy(photograph[:384, :448].copy()).permute(2, 0, 1)[None] / 255
     operator = fastreg.operators.Blur(fastreg.operators.gaussian_psf(PSF_SIZE, PSF_STD))

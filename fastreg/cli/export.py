@@ -41,7 +41,7 @@ def export(
     ] = None,
     mask: Annotated[str | None, typer.Option(metavar="input", help="For inpaint: always input.")] = None,
     boundary: choices.BoundaryOption = "reflect",
-    prior: choices.PriorOption = "alr",
+    prior: choices.PriorOption = "auto",
     weight: choices.WeightOption = None,
     iterations: choices.IterationsOption = 50,
     device: choices.DeviceOption = "cpu",
@@ -65,12 +65,14 @@ def export(
     """
     from fastreg.export import FORMATS, Options
     from fastreg.export.formats import find
+    from fastreg.options import choose_prior
 
     names = list(FORMATS) if format_name == "all" else [find(format_name).name]
     if json_file is not None and not json_file.parent.is_dir():
         raise ValueError(f"there is no folder {json_file.parent} to write {json_file.name} to")
     if format_name == "all" and output.exists() and not output.is_dir():
         raise ValueError(f"{output} is a file: --format all writes into a folder")
+    prior = choose_prior(prior, task)
     restorer = _restorer(task, psf, mask, boundary, prior, weight, iterations, device)
     options = Options(
         precision=precision,

@@ -38,7 +38,7 @@ def restore(
     mask: Annotated[
         str | None, typer.Option(metavar="FILE", help="For inpaint: an image or .npy, not zero where a pixel is known.")
     ] = None,
-    prior: choices.PriorOption = "alr",
+    prior: choices.PriorOption = "auto",
     weight: choices.WeightOption = None,
     iterations: choices.IterationsOption = 50,
     device: choices.DeviceOption = "auto",
@@ -66,7 +66,7 @@ def restore(
     jobs = folder.plan(inputs, output)
     torch.manual_seed(seed)
     operator = options.make_operator(task, psf, mask, boundary)
-    restorer = options.make_restorer(operator, prior, iterations, weight, device)
+    restorer = options.make_restorer(operator, options.choose_prior(prior, task), iterations, weight, device)
     settings = {
         "version": __version__,
         "task": task,

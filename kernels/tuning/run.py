@@ -11,6 +11,7 @@ import torch
 
 from fastreg.kernels import settings
 from fastreg.kernels._triton import available
+from fastreg.kernels.critic_gradient import strips
 from fastreg.kernels.tuning import critic_choice, kernel_tasks, launches, planner_rates, problems, spills
 from fastreg.kernels.tuning.critic_choice import Duel
 from fastreg.kernels.tuning.launches import Tuned
@@ -62,6 +63,8 @@ def tune(device: torch.device, quick: bool = False, report: Callable[[str], None
     if key is None:
         raise ValueError(f"there is no device {device} to measure")
     document, measure = settings.defaults(), timer(device)
+    if device.type == "cpu":
+        strips.keep_memory()  # as in a solve: else large images are timed with the pages that they ask the system for
     kernels: list[Tuned] = []
     found: list[Duel] = []
     triton = device.type == "cuda" and available()

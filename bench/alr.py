@@ -23,12 +23,12 @@ from torch import Tensor
 
 import fastreg
 from fastreg import Restorer
-from fastreg.evaluation import Evaluation, Evaluator, Settings, merge, parse_shard
-from fastreg.optimization import calibration_images, optimize, restore_audited
-from fastreg.regularizers import PatchCritic
+from fastreg.evaluation.evaluator import Evaluation, Evaluator, Settings, merge, parse_shard
+from fastreg.models import best_for, fingerprint
+from fastreg.priors import PatchCritic
+from fastreg.training.channels import calibration_images, optimize, restore_audited
 from fastreg.training.patches import decode, split
 from fastreg.training.session import REPORTED
-from fastreg.zoo import best_for, fingerprint
 
 RESULTS = Path(__file__).parent / "results" / "alr"
 TABLE = Path(__file__).parent / "tables" / "alr.md"

@@ -10,17 +10,18 @@ from pathlib import Path
 from typing import NamedTuple
 
 import torch
+from fastreg.certified import Effort
 from torch import Tensor
 
 from bench import reference
-from fastreg import Restorer, images
-from fastreg.certified import Effort
-from fastreg.compilation import CompiledRestorer
+from fastreg import Restorer
+from fastreg.compiled.restorer import CompiledRestorer
+from fastreg.io import images
+from fastreg.kernels.precision import cpu_has_bf16, tensor_float
 from fastreg.operators import Identity
-from fastreg.optimization import FoldedCritic, calibration_images, optimize, restore_audited
-from fastreg.precision import cpu_has_bf16, tensor_float
-from fastreg.regularizers import ALR_RELEASED, PatchCritic
+from fastreg.priors import ALR_RELEASED, PatchCritic
 from fastreg.solvers import Adam
+from fastreg.training.channels import FoldedCritic, calibration_images, optimize, restore_audited
 from fastreg.training.importing import read_released
 
 SIGMA = 0.1

@@ -141,7 +141,7 @@ def main(arguments: Sequence[str]) -> None:
     options = parser.parse_args(arguments)
     import torch
 
-    from fastreg.compile_cache import use_persistent_cache
+    from fastreg.compiled.cache import use_persistent_cache
 
     torch.set_num_threads(options.threads)
     use_persistent_cache()

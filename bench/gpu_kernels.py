@@ -26,7 +26,7 @@ from fastreg.kernels.solver_step import ops as step
 from fastreg.kernels.solver_step import reference as step_reference
 from fastreg.kernels.tuning.accuracy import TOLERANCE, limit, relative
 from fastreg.kernels.tuning.problems import psfs
-from fastreg.regularizers.patch_critic import ALR, ALR_RELEASED, PatchCritic
+from fastreg.priors.patch_critic import ALR, ALR_RELEASED, PatchCritic
 
 Runs = dict[str, Callable[[], Any]]
 ROUNDS = 25

@@ -14,8 +14,8 @@ import torch
 import torch.nn.functional as F
 
 from fastreg import __version__
+from fastreg.kernels.precision import cpu_has_bf16
 from fastreg.kernels.settings import cpu_name
-from fastreg.precision import cpu_has_bf16
 
 #: Working set of the copy, in bytes: several times the caches of a CPU.
 COPIED = 1 << 28

@@ -21,12 +21,12 @@ import torch
 from torch import Tensor
 
 import fastreg
-from fastreg import gates
-from fastreg.compilation import PRECISIONS
+from fastreg.compiled import gates
+from fastreg.compiled.restorer import PRECISIONS
+from fastreg.compiled.samples import photograph
 from fastreg.kernels.critic_gradient import reference
-from fastreg.precision import tensor_float
-from fastreg.regularizers import PatchCritic
-from fastreg.samples import photograph
+from fastreg.kernels.precision import tensor_float
+from fastreg.priors import PatchCritic
 
 #: Standard deviation of the noise of the image that masks are looked at on.
 SIGMA = 0.1

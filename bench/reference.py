@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from fastreg.kernels.critic_gradient.reference import LEAKY_SLOPE
 from fastreg.operators import LinearOperator
-from fastreg.regularizers import PatchCritic
+from fastreg.priors import PatchCritic
 
 #: What torch calls the activations; in place where nothing of the input is needed any more.
 ACTIVATIONS: dict[str, Callable[[], nn.Module]] = {

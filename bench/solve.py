@@ -28,10 +28,10 @@ from torch import Tensor
 
 from bench import cases, fresh, machine, reference, timing
 from fastreg import metrics
-from fastreg.compile_cache import use_persistent_cache
-from fastreg.gates import GATES
+from fastreg.compiled.cache import use_persistent_cache
+from fastreg.compiled.gates import GATES
+from fastreg.kernels.precision import tensor_float
 from fastreg.operators import Identity
-from fastreg.precision import tensor_float
 
 RESULTS = Path(__file__).parent / "results"
 #: What the others are compared with.

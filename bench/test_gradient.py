@@ -15,8 +15,8 @@ from torch import Tensor
 
 import fastreg
 from bench import cases, reference
-from fastreg.precision import cpu_has_bf16
-from fastreg.regularizers import PatchCritic
+from fastreg.kernels.precision import cpu_has_bf16
+from fastreg.priors import PatchCritic
 
 HEIGHT, WIDTH = 321, 481
 #: Relative error of a gradient.

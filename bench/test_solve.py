@@ -13,7 +13,7 @@ import pytest
 import torch
 
 from bench import cases
-from fastreg.gates import GATES
+from fastreg.compiled.gates import GATES
 
 DEVICE = torch.device("cpu")
 #: Fewer steps than a restoration has: what a step takes does not depend on their number.

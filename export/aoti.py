@@ -14,7 +14,7 @@ from torch import Tensor
 
 from fastreg.export import metadata, programs
 from fastreg.export.formats import Bundle, Metadata, Run
-from fastreg.precision import tensor_float
+from fastreg.kernels.precision import tensor_float
 
 #: What the C++ loader reads the strings of get_metadata() from.
 _MEMBER = "_metadata.json"

@@ -8,13 +8,13 @@ import math
 import torch
 from torch import Tensor
 
-from fastreg import gates
+from fastreg.compiled import gates
+from fastreg.compiled.samples import photograph, sigmas
 from fastreg.export.formats import Metadata
+from fastreg.kernels.precision import tensor_float
+from fastreg.models import WeightRule
 from fastreg.operators import Blur, LinearOperator, Mask, gaussian_psf
-from fastreg.precision import tensor_float
 from fastreg.restorer import Restorer
-from fastreg.samples import photograph, sigmas
-from fastreg.zoo import WeightRule
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -83,7 +83,7 @@ def make(restorer: Restorer, metadata: Metadata) -> list[Case]:
 
 
 def conditioning(restorer: Restorer, case: Case) -> dict[str, float]:
-    """What rounding alone makes of the eager float32 solve of a case, see `fastreg.gates.conditioning`."""
+    """What rounding alone makes of the eager float32 solve of a case, see `fastreg.compiled.gates.conditioning`."""
     return gates.conditioning(Restorer(case.operator, restorer.fidelity, restorer.prior, restorer.solver), case)
 
 
@@ -91,7 +91,7 @@ def _case(
     restorer: Restorer, metadata: Metadata, name: str, clean: Tensor, levels: tuple[float, ...], seed: int
 ) -> Case:
     """Degrade and restore."""
-    device = restorer.solver.schedule.device
+    device = restorer.device
     clean = clean.to(device)
     generator = torch.Generator().manual_seed(100 + seed)
     operator, psf, mask = _operator(restorer, metadata, clean, seed, generator)

@@ -7,7 +7,7 @@ import math
 import re
 from typing import Any, NoReturn
 
-from fastreg.compilation import PRECISIONS
+from fastreg.kernels.precision import PRECISIONS
 
 _DIMENSIONS = {"y": 4, "sigma": 1, "weight": 1, "psf": 2, "mask": 4}
 _ORDERS = (["y", "sigma", "weight"], ["y", "sigma", "weight", "psf"], ["y", "sigma", "weight", "mask"])

@@ -12,15 +12,15 @@ import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from fastreg.compilation import PRECISIONS, CompiledRestorer
+from fastreg.compiled.restorer import CompiledRestorer
 from fastreg.export import cases as parity_cases
 from fastreg.export import formats, metadata, parity
 from fastreg.export.cases import Case
 from fastreg.export.formats import Bundle, ExportError, Format, Options
 from fastreg.export.loading import load
-from fastreg.images import replacing
+from fastreg.io.atomic import replacing
+from fastreg.kernels.precision import PRECISIONS, cpu_has_bf16
 from fastreg.operators import Mask
-from fastreg.precision import cpu_has_bf16
 from fastreg.restorer import Restorer
 
 
@@ -115,7 +115,7 @@ def _check(restorer: Restorer, row: Format, options: Options) -> None:
         raise TypeError(f"expected a Restorer to export, got {type(restorer).__name__}")
     if isinstance(restorer, CompiledRestorer):
         raise TypeError("a compiled restorer cannot be exported: export the one it was made of, with precision=")
-    device = restorer.solver.schedule.device.type
+    device = restorer.device.type
     row.check(device, options)
     if device == "cpu" and options.precision == "bf16" and not cpu_has_bf16():
         raise ValueError("this CPU has no bf16 instructions: an artefact in bf16 would be slower than 'ieee'")

@@ -9,15 +9,15 @@ from typing import Any
 
 import torch
 
-from fastreg import zoo
+from fastreg import models
 from fastreg._version import __version__
 from fastreg.export import description_checks
 from fastreg.export.formats import ExportError, Metadata, Options
 from fastreg.fidelities import PatchWeightedL2
+from fastreg.models import WeightRule
 from fastreg.operators import Blur, LinearOperator, Mask
 from fastreg.restorer import Restorer
 from fastreg.solvers import Adam
-from fastreg.zoo import WeightRule
 
 SCHEMA = 1
 KEY = "fastreg"
@@ -48,7 +48,7 @@ def build(restorer: Restorer, format_name: str, options: Options) -> Metadata:
         "fidelity": type(restorer.fidelity).__name__,
         "patch": restorer.fidelity.patch if isinstance(restorer.fidelity, PatchWeightedL2) else None,
         "prior": card.name if card is not None else None,
-        "weights_sha256": zoo.fingerprint(restorer.prior),
+        "weights_sha256": models.fingerprint(restorer.prior),
         "precision": options.precision,
         "layout": "contiguous",
         "solver": {

@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from fastreg import gates
+from fastreg.compiled import gates
+from fastreg.compiled.gates import GATES, Report
 from fastreg.export.cases import Case, conditioning
 from fastreg.export.formats import Metadata
 from fastreg.export.loading import Artefact
-from fastreg.gates import GATES, Report
 from fastreg.restorer import Restorer
 
 __all__ = ["GATES", "Report", "compare", "judge", "record"]

@@ -194,7 +194,7 @@ def example(bundle: Bundle, rest: tuple[str, ...]) -> tuple[list[Tensor], list[d
         "W": Dim("width", min=spec["min"][3], max=spec["max"][3]),
     }
     sizes = {"B": 2, "H": max(29, spec["min"][2]) + 8, "W": max(29, spec["min"][3]) + 16}
-    device = restorer.solver.schedule.device
+    device = restorer.device
     generator = torch.Generator().manual_seed(0)
     values, shapes = [], []
     for item in metadata["inputs"]:

@@ -6,7 +6,7 @@ import os
 
 import torch
 
-from fastreg import fidelities, solvers, zoo
+from fastreg import fidelities, models, solvers
 from fastreg.export import cases, parity
 from fastreg.export.formats import Metadata
 from fastreg.export.loading import Artefact, load
@@ -51,8 +51,8 @@ def rebuild(artefact: Artefact, prior: str | os.PathLike[str] | None = None) -> 
     name = prior if prior is not None else about.get("prior")
     if name is None:
         raise ValueError(f"{artefact.path} does not name its model: give its file")
-    model = zoo.load(name)
-    if zoo.fingerprint(model) != about.get("weights_sha256"):
+    model = models.load(name)
+    if models.fingerprint(model) != about.get("weights_sha256"):
         raise ValueError(f"the model {name} is not the one in {artefact.path}: its weights have another hash")
     try:
         restorer = Restorer(_operator(about), _fidelity(about), model, _solver(about))

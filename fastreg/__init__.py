@@ -1,24 +1,13 @@
-"""Image restoration with learned regularizers, as one compiled program.
+"""Image restoration with learned priors, as one compiled program.
 
 A restoration minimises ``F(x) = D(A x, y; sigma) / |Omega| + lambda R(x)``: A is a known degradation (`fastreg.operators`), D a
 data fidelity (`fastreg.fidelities`), R a learned prior (`fastreg.load`), and the minimisation a fixed number of steps
 (`fastreg.solvers`). `Restorer` composes the four.
 """
 
-from fastreg import fidelities, operators, regularizers, solvers
+from fastreg import fidelities, operators, priors, solvers
 from fastreg._version import __version__
-from fastreg.optimization import optimize
+from fastreg.models import ModelCard, load
 from fastreg.restorer import Restorer
-from fastreg.zoo import ModelCard, load
 
-__all__ = [
-    "ModelCard",
-    "Restorer",
-    "__version__",
-    "fidelities",
-    "load",
-    "operators",
-    "optimize",
-    "regularizers",
-    "solvers",
-]
+__all__ = ["ModelCard", "Restorer", "__version__", "fidelities", "load", "operators", "priors", "solvers"]

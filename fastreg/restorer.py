@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import numbers
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
@@ -10,17 +11,18 @@ import torch
 from torch import Tensor, nn
 
 from fastreg.fidelities import L2, Fidelity
+from fastreg.kernels.precision import tensor_float
+from fastreg.models.weight_rule import WeightRule
 from fastreg.operators.base import LinearOperator
 from fastreg.operators.identity import Identity
-from fastreg.precision import tensor_float
-from fastreg.regularizers.base import Regularizer
-from fastreg.solvers.base import Problem, Solver
-from fastreg.solvers.defaults import default_solver
-from fastreg.zoo import ModelCard, WeightRule
+from fastreg.parts import build
+from fastreg.priors.base import Prior
+from fastreg.problem import Problem
+from fastreg.solvers import SOLVERS, Solver
 
 if TYPE_CHECKING:
-    from fastreg.compilation import CompiledRestorer
-    from fastreg.gates import Report
+    from fastreg.compiled.gates import Report
+    from fastreg.compiled.restorer import CompiledRestorer
 
 
 class Restorer(nn.Module):
@@ -35,13 +37,19 @@ class Restorer(nn.Module):
     fidelity
         The distance D; `L2` if not given.
     prior
-        The regularizer R, for example ``fastreg.load("alr")``.
+        The learned prior, for example ``fastreg.load("alr")``.
     solver
-        The step rule and its schedule; 50 steps of Adam if not given, with the rates of `fastreg.solvers.default_solver` for the
-        operator's task.
+        The step rule and its schedule. If not given, those in the prior's model card for the operator's task.
     weight
         The weight lambda: a number, or a rule that maps sigma to it. If not given, the rule in the prior's model card for the
         operator's task.
+
+    Raises
+    ------
+    TypeError
+        If a part is not what it has to be.
+    ValueError
+        If the solver needs what the other parts do not offer, or there is no solver.
 
     Examples
     --------
@@ -59,21 +67,42 @@ class Restorer(nn.Module):
         self,
         operator: LinearOperator | None = None,
         fidelity: Fidelity | None = None,
-        prior: Regularizer | None = None,
-        solver: Solver | None = None,
+        prior: Prior | None = None,
+        solver: Solver[Any] | None = None,
         weight: float | WeightRule | None = None,
     ) -> None:
         super().__init__()
         self.operator: LinearOperator = _part("operator", Identity() if operator is None else operator, LinearOperator)
         self.fidelity: Fidelity = _part("fidelity", L2() if fidelity is None else fidelity, Fidelity)
-        self.prior: Regularizer = _part("prior", prior, Regularizer)
-        self.solver: Solver = _part("solver", default_solver(self.operator.task) if solver is None else solver, Solver)
-        if isinstance(weight, (int, float)):
-            weight = WeightRule.constant(weight)
+        self.prior: Prior = _part("prior", prior, Prior)
+        tuned = self.prior.card.tasks.get(self.operator.task) if self.prior.card is not None else None
+        if solver is None:
+            if tuned is None or tuned.solver is None:
+                raise ValueError(
+                    f"this prior was not tuned for the task {self.operator.task!r}: give the solver as solver= "
+                    "and the weight as weight="
+                )
+            solver = build(SOLVERS, tuned.solver)
+        self.solver: Solver[Any] = _part("solver", solver, Solver)
+        offered = self.prior.offers | self.fidelity.offers(self.operator)
+        missing = sorted(self.solver.needs - offered)
+        if missing:
+            raise ValueError(
+                f"the solver {self.solver.kind} needs {' and '.join(missing)}, which the prior {self.prior.kind} with the "
+                f"fidelity {self.fidelity.kind} and the operator {self.operator.kind} does not offer"
+            )
+        if isinstance(weight, numbers.Real) and not isinstance(weight, bool):
+            weight = WeightRule.constant(float(weight))
         elif weight is None:
-            card = self.prior.card
-            weight = card.weight_rule(self.operator.task) if isinstance(card, ModelCard) else None
+            weight = tuned.rule if tuned is not None else None
+        elif not isinstance(weight, WeightRule):
+            raise TypeError(f"weight must be a number or a WeightRule, got {type(weight).__name__}")
         self.weight_rule = weight
+
+    @property
+    def device(self) -> torch.device:
+        """Where the restorer computes."""
+        return self.solver.schedule.device
 
     def forward(self, y: Tensor, sigma: float | Tensor, weight: float | Tensor | None = None) -> Tensor:
         """Restore a batch of observations.
@@ -111,13 +140,11 @@ class Restorer(nn.Module):
 
         `sigma` and `weight` are ``[B]``.
         """
-        problem = self.problem(sigma, weight)
-        return self.solver.fold(problem._replace(prior=problem.prior.along()), y)
+        return self.solver.fold(self.problem(sigma, weight), y)
 
     def problem(self, sigma: Tensor, weight: Tensor) -> Problem:
         """The objective for noise levels and weights ``[B]``."""
-        shape = (-1, 1, 1, 1)
-        return Problem(self.operator, self.fidelity, self.prior, sigma.reshape(shape), weight.reshape(shape))
+        return Problem(self.operator, self.fidelity, self.prior, sigma, weight)
 
     def compile(  # type: ignore[override]
         self, precision: str = "ieee", check: bool = False, accept_drift: bool = False
@@ -133,8 +160,9 @@ class Restorer(nn.Module):
             Iterates, data terms and sums stay in float32.
         check
             Restore pieces of three photographs with this restorer and with the compiled one, at noise levels of the range that
-            the weight was tuned for, and hold the differences against `fastreg.gates.GATES`. The result says what was found as
-            its `report`; to judge on images of your own call `fastreg.gates.judge`.
+            the weight was tuned for, and hold the differences against
+            `fastreg.compiled.gates.GATES`. The result says what was found as
+            its `report`; to judge on images of your own call `fastreg.compiled.gates.judge`.
         accept_drift
             Accept finite results outside the gates; the status of the report is then ``drift accepted``.
 
@@ -148,7 +176,7 @@ class Restorer(nn.Module):
         ValueError
             If the precision is unknown, the device has no instructions for it, or the results are outside the gates.
         """
-        from fastreg.compilation import CompiledRestorer
+        from fastreg.compiled.restorer import CompiledRestorer
 
         fast = CompiledRestorer(self, precision)
         if check:
@@ -171,13 +199,10 @@ class Restorer(nn.Module):
             yield x, problem.energy(x, y)
 
     def check(self, y: Tensor) -> None:
-        """Raise `TypeError` or `ValueError`, in words, where `y` cannot be restored."""
-        if not isinstance(y, Tensor) or not y.is_floating_point():
-            what = y.dtype if isinstance(y, Tensor) else type(y).__name__
-            raise TypeError(f"observations must be a tensor of floating point numbers in [0, 1], got {what}")
-        if y.ndim != 4 or y.shape[0] < 1:
-            raise ValueError(f"observations must be [B, C, H, W] with at least one entry, got {list(y.shape)}")
+        """Raise `TypeError` or `ValueError`, saying why, where `y` cannot be restored."""
         self.operator.check(y)
+        if y.real.dtype not in (torch.float32, torch.float64):
+            raise TypeError(f"observations must be float32 (or float64), or complex of that precision, got {y.dtype}")
         shape = self.operator.image_shape(tuple(y.shape))
         if shape[1] != self.prior.channels:
             raise ValueError(f"the prior works on images of {self.prior.channels} channels, got {shape[1]}")
@@ -186,9 +211,8 @@ class Restorer(nn.Module):
                 f"the prior needs images of at least {self.prior.minimum_size}x{self.prior.minimum_size} pixels, "
                 f"got {shape[-2]}x{shape[-1]}"
             )
-        mine = self.solver.schedule.device
-        if y.device != mine:
-            raise ValueError(f"the restorer is on {mine}, got observations on {y.device}")
+        if y.device != self.device:
+            raise ValueError(f"the restorer is on {self.device}, got observations on {y.device}")
         if not torch.compiler.is_compiling() and not bool(torch.isfinite(y).all()):
             raise ValueError("observations must be finite, got NaN or infinity")
 
@@ -203,7 +227,7 @@ class Restorer(nn.Module):
 
 def _accepted(fast: Restorer, eager: Restorer, precision: str, accept_drift: bool) -> Report:
     """What a comparison found, where that can be accepted."""
-    from fastreg import gates
+    from fastreg.compiled import gates
 
     report = gates.judge(fast, eager, precision)
     if report.status == "passed":
@@ -222,10 +246,11 @@ def _part(name: str, value: object, kind: type[Any]) -> Any:
 
 def _per_entry(name: str, value: float | Tensor, like: Tensor) -> Tensor:
     """A positive number, or one for each entry of the batch, as ``[B]``."""
-    if isinstance(value, bool) or not isinstance(value, (int, float, Tensor)):
+    if isinstance(value, bool) or not isinstance(value, (numbers.Real, Tensor)):
         raise TypeError(f"{name} must be a number or a tensor, got {type(value).__name__}")
     batch = like.shape[0]
-    result = torch.as_tensor(value, dtype=like.dtype, device=like.device)
+    number = value if isinstance(value, Tensor) else float(value)
+    result = torch.as_tensor(number, dtype=like.real.dtype, device=like.device)
     if result.ndim > 1 or (result.ndim == 1 and result.shape[0] not in (1, batch)):
         raise ValueError(f"{name} must be a number or one for each of the {batch} entries, got {list(result.shape)}")
     if not torch.compiler.is_compiling() and not bool(((result > 0) & torch.isfinite(result)).all()):

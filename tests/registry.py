@@ -10,10 +10,8 @@ from functools import partial
 
 import torch
 
-from fastreg.certified import CertifiedCritic
 from fastreg.operators import Blur, Identity, LinearOperator, Mask, gaussian_psf
-from fastreg.optimization import channel_ranges, optimize
-from fastreg.regularizers import PatchCritic, Regularizer
+from fastreg.priors import PatchCritic, Regularizer
 from fastreg.solvers import Adam, GradientDescent, Solver
 
 Shape = tuple[int, int, int, int]
@@ -93,32 +91,12 @@ def critic(
     return result.to(dtype).requires_grad_(False), (2, result.channels, 17, 16)
 
 
-def _folded(dtype: torch.dtype) -> tuple[Regularizer, Shape]:
-    full, shape = critic("plain", "relu", "replicate", dtype)
-    assert isinstance(full, PatchCritic)
-    full.biases[0][:3] -= 50  # never on
-    full.biases[1] += 50  # always on
-    return optimize(full, [random(shape, dtype)]), shape
-
-
-def _certified(dtype: torch.dtype) -> tuple[Regularizer, Shape]:
-    full, shape = critic("plain", "relu", "replicate", dtype)
-    assert isinstance(full, PatchCritic)
-    for bias in full.biases[1:-1]:
-        bias += torch.where(torch.arange(len(bias)) % 2 == 0, 50.0, -50.0).to(dtype)
-    ranges = channel_ranges(full, [random(shape, dtype)])
-    off, on = [torch.zeros(len(full.biases[0]), dtype=torch.bool)], [ranges[0].always_on]
-    return CertifiedCritic(
-        full, off + [r.always_off for r in ranges[1:]], on + [r.always_on for r in ranges[1:]]
-    ), shape
-
-
 REGULARIZERS: dict[str, RegularizerFactory] = {
     f"{chain}_{activation}_{padding}": partial(critic, chain, activation, padding)
     for chain in CHAINS
     for activation in ("relu", "leaky_relu", "silu")
     for padding in ("none", "replicate")
-} | {"folded": _folded, "certified": _certified}
+}
 
 SOLVERS: dict[str, Callable[[], Solver]] = {
     "adam": lambda: Adam(iterations=4),

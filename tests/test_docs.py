@@ -43,7 +43,7 @@ def test_python_of_the_readme_runs() -> None:
 
 def test_models_of_the_readme_ship() -> None:
     named = set(re.findall(r"`(alr(?:-[a-z\d]+)*)`", README))
-    assert named == set(fastreg.zoo.names())
+    assert named == set(fastreg.models.zoo.names())
 
 
 def test_links_of_the_documents_lead_somewhere() -> None:

@@ -44,7 +44,7 @@ def test_a_solve_on_a_cpu_does_not_load_triton() -> None:
     code = (
         "import sys, torch, fastreg\n"
         "from fastreg.operators import Blur, gaussian_psf\n"
-        "prior = fastreg.regularizers.PatchCritic([(3, 2, 3)])\n"
+        "prior = fastreg.priors.PatchCritic([(3, 2, 3)])\n"
         "for solver in (fastreg.solvers.Adam(1), fastreg.solvers.GradientDescent(1)):\n"
         "    run = fastreg.Restorer(Blur(gaussian_psf(3, 1.0)), prior=prior, solver=solver, weight=1.0)\n"
         "    run(torch.rand(1, 3, 8, 8), 0.1)\n"

@@ -6,8 +6,8 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
+from fastreg.io.noise import estimate_sigma
 from fastreg.metrics import psnr, ssim
-from fastreg.noise import estimate_sigma
 
 
 @given(error=st.floats(0.01, 0.5))

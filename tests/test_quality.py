@@ -6,7 +6,8 @@ import pytest
 import torch
 
 import fastreg
-from fastreg import images, metrics, zoo
+from fastreg import metrics, models
+from fastreg.io import images
 from fastreg.operators import Blur, Identity, LinearOperator, Mask, gaussian_psf
 from tests.data import data
 
@@ -37,7 +38,7 @@ def test_photographs_get_better(operator: LinearOperator, sigma: float, gain: fl
     y = y + sigma * torch.randn(y.shape, generator=torch.Generator().manual_seed(1))
     if isinstance(operator, Mask):
         y = operator(y)
-    restorer = fastreg.Restorer(operator, prior=fastreg.load(zoo.best_for(operator.task)))
+    restorer = fastreg.Restorer(operator, prior=fastreg.load(models.best_for(operator.task)))
     with torch.no_grad():
         x = restorer(y, sigma)
     before, after = metrics.psnr(y, clean).mean(), metrics.psnr(x, clean).mean()

@@ -10,10 +10,10 @@ import torch
 
 from fastreg import Restorer, fidelities
 from fastreg.fidelities import L2, PatchWeightedL2
+from fastreg.models import WeightRule
 from fastreg.operators import Blur, Identity, Mask, gaussian_psf
-from fastreg.regularizers import PatchCritic
+from fastreg.priors import PatchCritic
 from fastreg.solvers import Adam, GradientDescent
-from fastreg.zoo import WeightRule
 from tests.registry import BLUR_BOUNDARIES, OPERATORS, SOLVERS, critic, random
 
 SEVEN = [name for name in OPERATORS if name.startswith("blur") and "7x7" in name]

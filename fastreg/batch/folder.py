@@ -9,7 +9,8 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from fastreg.images import SUFFIXES, Image, read, replacing, write
+from fastreg.io.atomic import replacing
+from fastreg.io.images import SUFFIXES, Image, read, write
 
 
 class Source(NamedTuple):

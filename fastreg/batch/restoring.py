@@ -7,8 +7,8 @@ import dataclasses
 import torch
 from torch import Tensor
 
-from fastreg.images import Image
-from fastreg.noise import estimate_sigma
+from fastreg.io.images import Image
+from fastreg.io.noise import estimate_sigma
 from fastreg.restorer import Restorer
 
 
@@ -29,7 +29,7 @@ def solve(restorer: Restorer, y: Tensor, sigma: float) -> Tensor:
     elif restorer.prior.channels == 1:
         y = y.transpose(0, 1)
     with torch.no_grad():
-        x = restorer(y.to(restorer.solver.schedule.device).contiguous(), sigma)
+        x = restorer(y.to(restorer.device).contiguous(), sigma)
     if channels == 1:
         x = x.mean(1, keepdim=True)
     elif restorer.prior.channels == 1:
@@ -55,7 +55,7 @@ def restore_image(restorer: Restorer, image: Image, sigma: float | None) -> Imag
     image
         Grey or RGB. With the boundary rule `valid` the result is cut to the frame of the input.
     sigma
-        Standard deviation of the noise in units of [0, 1]; None to estimate it by `fastreg.noise.estimate_sigma`.
+        Standard deviation of the noise in units of [0, 1]; None to estimate it by `fastreg.io.noise.estimate_sigma`.
 
     Raises
     ------

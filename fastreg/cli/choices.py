@@ -33,7 +33,9 @@ PriorOption = Annotated[
 WeightOption = Annotated[
     float | None, typer.Option(help="Weight of the prior; the one in its model card for this sigma if not given.")
 ]
-IterationsOption = Annotated[int, typer.Option(min=1, help="Steps of the solver.")]
+IterationsOption = Annotated[
+    int | None, typer.Option(min=1, help="Steps of the solver; those in the model card if not given.")
+]
 DeviceOption = Annotated[Device, typer.Option(help="Where to compute; auto takes CUDA where there is one.")]
 SeedOption = Annotated[int, typer.Option(help="Seed of everything random.")]
 PrecisionOption = Annotated[Precision, typer.Option(help="Of the convolutions; ieee is float32.")]

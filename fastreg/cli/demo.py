@@ -28,14 +28,15 @@ def demo(
     from skimage import data
 
     import fastreg
-    from fastreg import images, metrics, options, panel
+    from fastreg import metrics, tasks
+    from fastreg.io import images, panel
 
-    prior = options.choose_prior(prior, "deblur")
+    prior = tasks.find("deblur").prior if prior == "auto" else prior
     photograph = data.astronaut()  # type: ignore[no-untyped-call]
     clean = torch.from_numpy(photograph[:384, :448].copy()).permute(2, 0, 1)[None] / 255
     operator = fastreg.operators.Blur(fastreg.operators.gaussian_psf(PSF_SIZE, PSF_STD))
-    restorer = fastreg.Restorer(operator, prior=fastreg.load(prior)).to(options.choose_device("auto"))
-    device = restorer.solver.schedule.device
+    restorer = fastreg.Restorer(operator, prior=fastreg.load(prior)).to(tasks.choose_device("auto"))
+    device = restorer.device
     noise = torch.randn(clean.shape, generator=torch.Generator().manual_seed(0))
     observed = restorer.operator(clean.to(device)).cpu() + SIGMA * noise
     typer.echo(

@@ -134,7 +134,7 @@ def formats() -> list[Finding]:
     """Image files that are written, read again and compared."""
     import numpy as np
 
-    from fastreg import images
+    from fastreg.io import images
 
     random = np.random.default_rng(0)
     findings = []
@@ -161,15 +161,15 @@ def formats() -> list[Finding]:
 
 def models() -> list[Finding]:
     """The models that ship with the package: whether they load, and match the hash in their card."""
-    from fastreg import zoo
+    from fastreg import models
 
     findings = []
-    for name in zoo.names():
+    for name in models.names():
         try:
-            model = zoo.load(name)
-            digest = zoo.fingerprint(model)
+            model = models.load(name)
+            digest = models.fingerprint(model)
             card = getattr(model, "card", None)
-            expected = (card.sha256 or None) if isinstance(card, zoo.ModelCard) else None
+            expected = (card.sha256 or None) if isinstance(card, models.ModelCard) else None
             text = f"sha256 {digest[:16]}" + ("" if expected in (None, digest) else f", expected {expected[:16]}")
             findings.append(Finding("models", name, text, expected in (None, digest)))
         except ValueError as error:

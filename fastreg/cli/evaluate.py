@@ -10,7 +10,7 @@ import typer
 from fastreg.cli import choices
 
 if TYPE_CHECKING:
-    from fastreg.evaluation import Evaluation, Evaluator, Pictures, Row
+    from fastreg.evaluation.evaluator import Evaluation, Evaluator, Pictures, Row
 
 #: Rows of a contact sheet.
 SHEET_ROWS = 6
@@ -27,7 +27,7 @@ def evaluate(
     missing: Annotated[float, typer.Option(help="For inpaint: share of the pixels that are missing.")] = 0.5,
     prior: choices.PriorOption = "auto",
     weight: choices.WeightOption = None,
-    iterations: choices.IterationsOption = 50,
+    iterations: choices.IterationsOption = None,
     limit: Annotated[int | None, typer.Option(min=1, help="Only the first images by name.")] = None,
     crop: Annotated[int | None, typer.Option(min=1, help="Only the central square of so many pixels.")] = None,
     seed: choices.SeedOption = 0,
@@ -58,13 +58,14 @@ def evaluate(
     an image only, so that a part of a folder gives the same numbers as the whole. An image that fails is reported and
     left out of the means, and the exit code is 1.
     """
-    from fastreg import evaluation, options
+    from fastreg.evaluation import evaluator as evaluation
+    from fastreg.io import inputs as options
 
     settings = evaluation.Settings(
         data=data,
         task=task,
         sigmas=options.parse_sigmas(sigma),
-        prior=options.choose_prior(prior, task),
+        prior=prior,
         psf=psf,
         boundary=boundary,
         missing=missing,
@@ -164,8 +165,8 @@ def _cells(scores: list[tuple[float, float]]) -> list[str]:
 
 
 def _draw(evaluator: Evaluator, result: Evaluation, pictures: dict[tuple[str, float], Pictures], path: Path) -> None:
-    from fastreg import panel
-    from fastreg.images import replacing
+    from fastreg.io import panel
+    from fastreg.io.atomic import replacing
 
     rows = []
     for row in result.rows:

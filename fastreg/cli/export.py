@@ -43,7 +43,7 @@ def export(
     boundary: choices.BoundaryOption = "reflect",
     prior: choices.PriorOption = "auto",
     weight: choices.WeightOption = None,
-    iterations: choices.IterationsOption = 50,
+    iterations: choices.IterationsOption = None,
     device: choices.DeviceOption = "cpu",
     precision: choices.PrecisionOption = "ieee",
     max_batch: Annotated[int, typer.Option(min=2, help="Largest batch the artefact accepts.")] = 16,
@@ -65,14 +65,12 @@ def export(
     """
     from fastreg.export import FORMATS, Options
     from fastreg.export.formats import find
-    from fastreg.options import choose_prior
 
     names = list(FORMATS) if format_name == "all" else [find(format_name).name]
     if json_file is not None and not json_file.parent.is_dir():
         raise ValueError(f"there is no folder {json_file.parent} to write {json_file.name} to")
     if format_name == "all" and output.exists() and not output.is_dir():
         raise ValueError(f"{output} is a file: --format all writes into a folder")
-    prior = choose_prior(prior, task)
     restorer = _restorer(task, psf, mask, boundary, prior, weight, iterations, device)
     options = Options(
         precision=precision,
@@ -93,18 +91,18 @@ def export(
         "prior": prior,
         "psf": psf,
         "boundary": boundary if task == "deblur" else None,
-        "iterations": iterations,
+        "iterations": restorer.solver.iterations,
         "precision": precision,
         "timed_size": list(TIMED_SIZE),
         "machine": _machine(device),
         "rows": rows,
     }
     if json_file is not None:
-        from fastreg.images import replacing
+        from fastreg.io.atomic import replacing
 
         with replacing(json_file) as temporary:
             temporary.write_text(json.dumps(document, indent=1) + "\n")
-    _print(f"{task}, {prior}, {iterations} iterations, {precision}", rows)
+    _print(f"{task}, {prior}, {restorer.solver.iterations} iterations, {precision}", rows)
     if any(row["status"] not in ("passed", "drift accepted") for row in rows):
         raise typer.Exit(1)
 
@@ -116,10 +114,10 @@ def _restorer(
     boundary: str,
     prior: str,
     weight: float | None,
-    iterations: int,
+    iterations: int | None,
     device: str,
 ) -> Restorer:
-    from fastreg import options
+    from fastreg import tasks
     from fastreg.operators import Mask
 
     if task == "inpaint":
@@ -130,10 +128,10 @@ def _restorer(
         if psf is not None:
             raise ValueError("inpaint takes no --psf")
         # stands for the mask of every call: only its size is looked at
-        return options.make_restorer(Mask([[1.0]]), prior, iterations, weight, device)
+        return tasks.make_restorer(Mask([[1.0]]), prior, iterations, weight, tasks.choose_device(device))
     given = f"gaussian:{PSF_SIDE}:3" if psf == "input" else psf
-    operator = options.make_operator(task, given, mask, boundary)
-    return options.make_restorer(operator, prior, iterations, weight, device)
+    operator = tasks.make_operator(task, given, mask, boundary)
+    return tasks.make_restorer(operator, prior, iterations, weight, tasks.choose_device(device))
 
 
 def _rows(
@@ -187,7 +185,7 @@ def _timed(made: Exported, restorer: Restorer, rounds: int) -> dict[str, Any]:
 
     import torch
 
-    from fastreg import samples
+    from fastreg.compiled import samples
     from fastreg.export import load
 
     def seconds(work: Any) -> tuple[float, Any]:

@@ -17,13 +17,13 @@ def import_checkpoint(
     ] = 5.5,
 ) -> None:
     """Turn a checkpoint of the ALR authors' code into a fastreg model."""
-    from fastreg import zoo
+    from fastreg import models
     from fastreg.training.importing import read_released
 
     if output.suffix != ".safetensors":
         raise ValueError(f"a model is a .safetensors file, got {output}")
     critic = read_released(checkpoint, params)
-    card = zoo.ModelCard(
+    card = models.ModelCard(
         name=output.stem,
         kind="patch_critic",
         settings=critic.settings,
@@ -33,5 +33,5 @@ def import_checkpoint(
         license="as the checkpoint",
         source="Prost et al., Learning local regularization for variational image restoration, SSVM 2021",
     )
-    zoo.save_model(critic, output, card)
+    models.save_model(critic, output, card)
     typer.echo(f"{output}: {len(critic.layers)} layers, patches of {critic.receptive_field} pixels")

@@ -40,7 +40,7 @@ def restore(
     ] = None,
     prior: choices.PriorOption = "auto",
     weight: choices.WeightOption = None,
-    iterations: choices.IterationsOption = 50,
+    iterations: choices.IterationsOption = None,
     device: choices.DeviceOption = "auto",
     seed: choices.SeedOption = 0,
     overwrite: Annotated[
@@ -58,28 +58,28 @@ def restore(
     """
     import torch
 
-    from fastreg import __version__, options, zoo
+    from fastreg import __version__, models, tasks
     from fastreg.batch import folder
     from fastreg.batch.restoring import restore_image
 
     level = _sigma(task, sigma)
     jobs = folder.plan(inputs, output)
     torch.manual_seed(seed)
-    operator = options.make_operator(task, psf, mask, boundary)
-    restorer = options.make_restorer(operator, options.choose_prior(prior, task), iterations, weight, device)
+    operator = tasks.make_operator(task, psf, mask, boundary)
+    restorer = tasks.make_restorer(operator, prior, iterations, weight, tasks.choose_device(device))
     settings = {
         "version": __version__,
         "task": task,
         "sigma": level,
         "operator": _digest(operator),
         "boundary": boundary,
-        "prior": zoo.fingerprint(restorer.prior),
+        "prior": models.fingerprint(restorer.prior),
         "weight": None if restorer.weight_rule is None else _digest(restorer.weight_rule),
         "solver": _digest(restorer.solver),
         "seed": seed,
         "precision": precision,
     }
-    prepared = options.prepare(restorer, precision, compile_mode, len(jobs), accept_drift)
+    prepared = tasks.prepare(restorer, precision, compile_mode, accept_drift)
     choices.say_drift(prepared)
     outcomes = folder.run(jobs, lambda image: restore_image(prepared, image, level), settings, overwrite)
     _report(outcomes, len(jobs))
@@ -95,14 +95,15 @@ def _digest(module: nn.Module) -> str:
 
 def _sigma(task: str, text: str | None) -> float | None:
     """The noise level, None to estimate it."""
-    from fastreg import options
+    from fastreg import tasks
+    from fastreg.io import inputs
 
     if text is None:
         if task != "inpaint":
             raise ValueError(f"{task} needs --sigma: a number in units of [0, 1] such as 0.1 or 25/255, or auto")
-        return options.INPAINT_SIGMA
+        return tasks.find(task).sigma
     if text != "auto":
-        return options.parse_sigma(text)
+        return inputs.parse_sigma(text)
     if task == "inpaint":
         raise ValueError("inpaint cannot estimate the noise of an image with missing pixels: give --sigma as a number")
     return None

@@ -69,10 +69,10 @@ def critic(
     One photograph in sixteen is held out; the others are divided into a half for clean patches and one for noisy ones. Beside
     the model stand NAME.checkpoint.pt, NAME.log.jsonl and NAME.png, a plot of the critic's values.
     """
-    from fastreg.options import TASKS, choose_device
+    from fastreg.priors.smoothing import SHARPNESS
+    from fastreg.tasks import TASKS, choose_device
     from fastreg.training.critic import CriticRecipe
     from fastreg.training.session import CriticJob, CriticSession
-    from fastreg.training.smoothing import SHARPNESS
 
     tasks = [] if tune == "none" or degraded else tune.split(",")
     if not set(tasks) <= set(TASKS):

@@ -43,12 +43,12 @@ def tune(
     """
     from rich.console import Console
 
-    from fastreg import __version__, options
-    from fastreg.images import replacing
+    from fastreg import __version__, tasks
+    from fastreg.io.atomic import replacing
     from fastreg.kernels import settings
     from fastreg.kernels.tuning import run
 
-    chosen = options.choose_device(device)
+    chosen = tasks.choose_device(device)
     key = settings.key(chosen)
     if key is None:
         raise ValueError(f"there is no device {chosen} to measure")

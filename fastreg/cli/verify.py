@@ -25,7 +25,7 @@ def verify(
     1 outside.
     """
     from fastreg.export import verify as repeat
-    from fastreg.images import replacing
+    from fastreg.io.atomic import replacing
 
     if json_file is not None and not json_file.parent.is_dir():
         raise ValueError(f"there is no folder {json_file.parent} to write {json_file.name} to")

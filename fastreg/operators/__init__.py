@@ -1,8 +1,13 @@
 """The linear degradations A that fastreg undoes."""
 
-from fastreg.operators.base import LinearOperator
+from __future__ import annotations
+
+from fastreg.operators.base import LinearOperator, Measurement
 from fastreg.operators.blur import Blur, gaussian_psf
 from fastreg.operators.identity import Identity
 from fastreg.operators.mask import Mask
 
-__all__ = ["Blur", "Identity", "LinearOperator", "Mask", "gaussian_psf"]
+#: Every operator by its kind.
+OPERATORS: dict[str, type[LinearOperator]] = {cls.kind: cls for cls in (Identity, Mask, Blur)}
+
+__all__ = ["OPERATORS", "Blur", "Identity", "LinearOperator", "Mask", "Measurement", "gaussian_psf"]

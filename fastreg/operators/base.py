@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import abc
+import dataclasses
+import math
+from collections.abc import Sequence
 from typing import Any, ClassVar
 
 import numpy as np
@@ -10,20 +13,68 @@ import torch
 from torch import Tensor, nn
 
 
-class LinearOperator(nn.Module, abc.ABC):
-    """A linear degradation A from images ``[B, C, H, W]`` to measurements ``[B, ...]``.
+@dataclasses.dataclass(frozen=True)
+class Measurement:
+    """What an operator makes of images ``[B, C, H, W]``: measurements ``[B, c, h, w]`` with H = scale h + margin.
 
-    Subclasses give `forward` and `adjoint`; everything else has a default that holds for any operator, and is
-    overridden where there is a closed form. All methods are pure and ask nothing of the host, so that a solve can be
-    compiled. Parameters of an operator (a PSF, a mask) are buffers and move with `to`.
+    Parameters
+    ----------
+    channels
+        Channels c of a measurement; None if it has those of the image.
+    image_channels
+        Channels C that the image must have; None for any.
+    scale
+        Pixels of the image for one of the measurement, along each side.
+    margin
+        Rows and columns that the image has beyond that.
+    dtype
+        ``float32`` or ``complex64``, for images in float32.
     """
 
-    #: What undoing the degradation is called; model cards keep their tuned weights under this name.
-    task: ClassVar[str] = "denoise"
+    channels: int | None = None
+    image_channels: int | None = None
+    scale: int = 1
+    margin: tuple[int, int] = (0, 0)
+    dtype: str = "float32"
+
+    def image_shape(self, measurement: Sequence[int], channels: int | None = None) -> tuple[int, int, int, int]:
+        """Shape of the image that a measurement of a shape came from; `channels` decides where the measurement does not."""
+        batch, c, h, w = measurement
+        if self.image_channels is not None:
+            c = self.image_channels
+        elif self.channels is not None:
+            c = channels if channels is not None else c
+        return batch, c, self.scale * h + self.margin[0], self.scale * w + self.margin[1]
+
+
+class LinearOperator(nn.Module, abc.ABC):
+    """A linear degradation A from images ``[B, C, H, W]`` to measurements ``[B, c, h, w]``, real or complex.
+
+    Subclasses give `kind`, `task`, `forward` and `adjoint`, and `measurement` where it is not of the size of the image;
+    everything else has a default that holds for any operator, and is overridden where there is a closed form. All methods are
+    pure and ask nothing of the host, so that a solve can be compiled. Parameters of an operator (a PSF, a mask) are buffers and
+    move with `to`.
+    """
+
+    #: Name of the class in `fastreg.operators.OPERATORS`.
+    kind: ClassVar[str]
+    #: What undoing the degradation is called: the name in `fastreg.tasks.TASKS`, and in model cards.
+    task: ClassVar[str]
+    #: Buffers that can be inputs of a program, and tensors that the constructor takes under the same names.
+    inputs: ClassVar[tuple[str, ...]] = ()
     #: Conjugate gradient iterations of the default `proximal`.
     proximal_iterations: int = 20
     #: Power iterations of the default `norm`.
     norm_iterations: int = 30
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        """Arguments of the constructor but for `inputs`, as plain JSON values."""
+        return {}
+
+    def measurement(self) -> Measurement:
+        """How measurements relate to images; of the same shape unless an operator says otherwise."""
+        return Measurement()
 
     @abc.abstractmethod
     def forward(self, x: Tensor) -> Tensor:
@@ -41,21 +92,47 @@ class LinearOperator(nn.Module, abc.ABC):
         """First image for an iteration, made from a measurement: `y` itself unless an operator knows better."""
         return y
 
-    def image_shape(self, measurement: tuple[int, ...]) -> tuple[int, ...]:
+    def image_shape(self, measurement: Sequence[int]) -> tuple[int, ...]:
         """Shape of the image that a measurement of the given shape came from."""
-        return measurement
+        return self.measurement().image_shape(measurement)
+
+    def observe(self, x: Tensor, sigma: float | Tensor, generator: torch.Generator | None = None) -> Tensor:
+        """A x with white Gaussian noise of standard deviation `sigma` on all that was measured.
+
+        Parameters
+        ----------
+        x
+            Images ``[B, C, H, W]``.
+        sigma
+            A number, or ``[B]``; that of the real and of the imaginary part where measurements are complex.
+        generator
+            On the CPU; noise is drawn there, so that it is the same on every device.
+        """
+        clean: Tensor = self(x)
+        noise = torch.randn(clean.shape, generator=generator, dtype=clean.dtype).to(clean.device)
+        if clean.is_complex():
+            noise = noise * math.sqrt(2)  # torch gives each part half of the variance
+        level = torch.as_tensor(sigma, dtype=x.dtype, device=x.device).reshape(-1, 1, 1, 1)
+        return clean + level * self.measured(noise)
+
+    def measured(self, y: Tensor) -> Tensor:
+        """`y` with zeros where this operator measures nothing."""
+        return y
 
     def check(self, y: Tensor) -> None:
-        """Raise where `y` cannot be a measurement of this operator, a batch of images unless it says otherwise.
+        """Raise where `y` cannot be a measurement of this operator.
 
         Raises
         ------
         TypeError
-            If `y` is not a tensor of real floating-point numbers.
+            If `y` is not a tensor of floating-point numbers, complex where measurements are.
         ValueError
             If `y` has a shape that the operator cannot have produced.
         """
-        check_images(y)
+        form = self.measurement()
+        check_images(y, complex_numbers=form.dtype == "complex64")
+        if form.channels is not None and y.shape[1] != form.channels:
+            raise ValueError(f"measurements of {self.kind} have {form.channels} channels, got {y.shape[1]}")
 
     def traceable(self, y: Tensor) -> LinearOperator:
         """The same operator for programs with open sizes that restore measurements like `y`.
@@ -117,11 +194,12 @@ class LinearOperator(nn.Module, abc.ABC):
         return square.sqrt().sqrt().reshape(())
 
 
-def check_images(y: Tensor) -> None:
-    """Raise unless `y` is a batch of images, floating-point ``[B, C, H, W]`` with at least one pixel."""
-    if not isinstance(y, Tensor) or not y.is_floating_point():
+def check_images(y: Tensor, complex_numbers: bool = False) -> None:
+    """Raise unless `y` is a batch of images, floating-point (or complex) ``[B, C, H, W]`` with at least one pixel."""
+    wanted = "complex" if complex_numbers else "floating-point"
+    if not isinstance(y, Tensor) or not (y.is_complex() if complex_numbers else y.is_floating_point()):
         what = f"a tensor of {y.dtype}" if isinstance(y, Tensor) else f"{type(y).__name__}"
-        raise TypeError(f"images must be a floating-point tensor [B, C, H, W], got {what}")
+        raise TypeError(f"images must be a {wanted} tensor [B, C, H, W], got {what}")
     if y.ndim != 4 or y.numel() == 0:
         raise ValueError(f"images must be [B, C, H, W] with at least one pixel, got the shape {list(y.shape)}")
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from typing import Any, ClassVar, NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -12,7 +12,7 @@ from fastreg.kernels.blur_gradient.open_path import Open, inverse, prefers_fouri
 from fastreg.kernels.blur_gradient.paths import Fourier
 from fastreg.kernels.blur_gradient.planner import Plan, Planner
 from fastreg.kernels.boundary import BOUNDARIES, Margins, pad
-from fastreg.operators.base import LinearOperator, as_numbers, check_images
+from fastreg.operators.base import LinearOperator, Measurement, as_numbers, check_images
 
 
 class _Memo(NamedTuple):
@@ -62,7 +62,9 @@ class Blur(LinearOperator):
     cannot look at the PSF, because it is one of their inputs, go by its size.
     """
 
-    task: ClassVar[str] = "deblur"
+    kind = "blur"
+    task = "deblur"
+    inputs = ("psf",)
     psf: Tensor
 
     def __init__(
@@ -100,12 +102,16 @@ class Blur(LinearOperator):
         height, width = self.psf.shape
         return (width - 1) // 2, width // 2, (height - 1) // 2, height // 2
 
-    def image_shape(self, measurement: tuple[int, ...]) -> tuple[int, ...]:
-        """Shape of the image that a measurement came from: larger by the PSF less one pixel for `valid`."""
+    @property
+    def settings(self) -> dict[str, Any]:
+        """Arguments of the constructor but for the PSF, as plain JSON values; the PSF is kept as it stands."""
+        return {"boundary": self.boundary, "normalize": False}
+
+    def measurement(self) -> Measurement:
+        """Of the size of the image; smaller by the PSF less one pixel for `valid`."""
         if self.boundary != "valid":
-            return measurement
-        left, right, top, bottom = self.margins
-        return (*measurement[:-2], measurement[-2] + top + bottom, measurement[-1] + left + right)
+            return Measurement()
+        return Measurement(margin=(self.psf.shape[0] - 1, self.psf.shape[1] - 1))
 
     def check(self, y: Tensor) -> None:
         """Raise `ValueError` where `y` is not ``[B, C, H, W]`` or its image is too small for the PSF."""

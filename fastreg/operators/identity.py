@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import ClassVar
-
 import torch
 from torch import Tensor
 
@@ -18,7 +16,8 @@ class Identity(LinearOperator):
     Images are ``[B, C, H, W]`` of any size.
     """
 
-    task: ClassVar[str] = "denoise"
+    kind = "identity"
+    task = "denoise"
     one: Tensor
 
     def __init__(self) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, ClassVar
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -40,7 +40,9 @@ class Mask(LinearOperator):
         If it is empty, has another number of dimensions, or weights that are not finite or outside [0, 1].
     """
 
-    task: ClassVar[str] = "inpaint"
+    kind = "mask"
+    task = "inpaint"
+    inputs = ("mask",)
     mask: Tensor
 
     def __init__(self, mask: Any) -> None:
@@ -78,6 +80,10 @@ class Mask(LinearOperator):
     def adjoint(self, y: Tensor) -> Tensor:
         """Transpose, the same multiplication."""
         return self.mask.to(y.dtype) * y
+
+    def measured(self, y: Tensor) -> Tensor:
+        """`y` with zeros where a pixel is missing."""
+        return torch.where(self.mask > 0, y, 0)
 
     def proximal(self, z: Tensor, y: Tensor, step: Tensor | float) -> Tensor:
         """Proximal map of the data term in closed form, (z + step m y) / (1 + step m^2)."""

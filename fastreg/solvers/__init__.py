@@ -1,17 +1,14 @@
 """Step rules and their schedules."""
 
+from __future__ import annotations
+
+from typing import Any
+
 from fastreg.solvers.adam import Adam, AdamState
-from fastreg.solvers.base import Problem, Solver, Terms
-from fastreg.solvers.defaults import default_solver
+from fastreg.solvers.base import Solver
 from fastreg.solvers.gradient_descent import GradientDescent, GradientDescentState
 
-__all__ = [
-    "Adam",
-    "AdamState",
-    "GradientDescent",
-    "GradientDescentState",
-    "Problem",
-    "Solver",
-    "Terms",
-    "default_solver",
-]
+#: Every solver by its kind.
+SOLVERS: dict[str, type[Solver[Any]]] = {cls.kind: cls for cls in (Adam, GradientDescent)}
+
+__all__ = ["SOLVERS", "Adam", "AdamState", "GradientDescent", "GradientDescentState", "Solver"]

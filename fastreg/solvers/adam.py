@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from collections.abc import Sequence
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
 
-from fastreg.kernels.solver_step import ops
-from fastreg.solvers.base import Problem, Solver
+from fastreg.problem import Problem
+from fastreg.solvers.base import Solver
 
 
 class AdamState(NamedTuple):
@@ -19,7 +20,7 @@ class AdamState(NamedTuple):
     square: Tensor
 
 
-class Adam(Solver):
+class Adam(Solver[AdamState]):
     """Adam with an exponentially decaying rate, from the observation.
 
     Parameters
@@ -44,14 +45,16 @@ class Adam(Solver):
     Prost et al. (2021), section 3.3: 50 iterations, rate 0.1 to 0.01, betas 0.9 and 0.999. Kingma and Ba, "Adam", 2015.
     """
 
+    kind = "adam"
     columns = ("rate", "mean_correction", "square_correction")
+    needs = frozenset({"data.gradient", "prior.gradient"})
     state = AdamState
 
     def __init__(
         self,
         iterations: int = 50,
-        rate: tuple[float, float] = (0.1, 0.01),
-        betas: tuple[float, float] = (0.9, 0.999),
+        rate: Sequence[float] = (0.1, 0.01),
+        betas: Sequence[float] = (0.9, 0.999),
         epsilon: float = 1e-4,
     ) -> None:
         if iterations < 1:
@@ -66,8 +69,19 @@ class Adam(Solver):
         rates = rate[0] * (rate[1] / rate[0]) ** (k / iterations)
         corrections = [1 - beta ** (k + 1) for beta in betas]
         super().__init__(torch.stack([rates, *corrections], 1).float())
-        self.betas = betas
-        self.epsilon = epsilon
+        self.rate = (float(rate[0]), float(rate[1]))
+        self.betas = (float(betas[0]), float(betas[1]))
+        self.epsilon = float(epsilon)
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        """Arguments of the constructor, as plain JSON values."""
+        return {
+            "iterations": self.iterations,
+            "rate": list(self.rate),
+            "betas": list(self.betas),
+            "epsilon": self.epsilon,
+        }
 
     def start(self, problem: Problem, y: Tensor) -> AdamState:
         """The observation (what the operator makes an image of), and zero means."""
@@ -76,13 +90,12 @@ class Adam(Solver):
 
     def step(self, problem: Problem, y: Tensor, state: AdamState, row: Tensor) -> AdamState:
         """One step of Adam."""
-        data, prior, prior_scale, data_scale = problem.terms(state.x, y)
-        following = ops.adam_step(*state, data, prior, prior_scale, row, *self.betas, self.epsilon, data_scale)
-        return AdamState(*following)
-
-    def point(self, state: AdamState) -> Tensor:
-        """The image."""
-        return state.x
+        rate, mean_correction, square_correction = row.unbind(0)
+        gradient = problem.gradient(state.x, y)
+        mean = self.betas[0] * state.mean + (1 - self.betas[0]) * gradient
+        square = self.betas[1] * state.square + (1 - self.betas[1]) * gradient.square()
+        scale = (square / square_correction).sqrt() + self.epsilon
+        return AdamState(state.x - rate / mean_correction * mean / scale, mean, square)
 
     def result(self, problem: Problem, state: AdamState) -> Tensor:
         """The image."""

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
 
-from fastreg.kernels.solver_step import ops
-from fastreg.solvers.base import Problem, Solver
+from fastreg.problem import Problem
+from fastreg.solvers.base import Solver
 
 
 class GradientDescentState(NamedTuple):
@@ -18,7 +18,7 @@ class GradientDescentState(NamedTuple):
     unit: Tensor
 
 
-class GradientDescent(Solver):
+class GradientDescent(Solver[GradientDescentState]):
     """The explicit scheme: steps along the negative gradient.
 
     .. math:: x \\leftarrow x - s \\, \\sigma^2 |\\Omega| \\nabla F(x), \\quad s = \\text{step} / \\|A\\|^2
@@ -41,7 +41,9 @@ class GradientDescent(Solver):
     Prost et al. (2021), equation 5.
     """
 
+    kind = "gradient_descent"
     columns = ("step",)
+    needs = frozenset({"data.gradient", "prior.gradient"})
     state = GradientDescentState
 
     def __init__(self, iterations: int = 200, step: float = 0.2) -> None:
@@ -49,7 +51,13 @@ class GradientDescent(Solver):
             raise ValueError(f"iterations must be positive, got {iterations}")
         if step <= 0:
             raise ValueError(f"step must be positive, got {step}")
-        super().__init__(torch.full((iterations, 1), step))
+        super().__init__(torch.full((iterations, 1), step, dtype=torch.float32))
+        self.size = float(step)
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        """Arguments of the constructor, as plain JSON values."""
+        return {"iterations": self.iterations, "step": self.size}
 
     def start(self, problem: Problem, y: Tensor) -> GradientDescentState:
         """The observation (what the operator makes an image of)."""
@@ -58,12 +66,7 @@ class GradientDescent(Solver):
 
     def step(self, problem: Problem, y: Tensor, state: GradientDescentState, row: Tensor) -> GradientDescentState:
         """One step along the negative gradient."""
-        data, prior, prior_scale, data_scale = problem.terms(state.x, y)
-        return state._replace(x=ops.descent_step(state.x, data, prior, prior_scale, row[0] * state.unit, data_scale))
-
-    def point(self, state: GradientDescentState) -> Tensor:
-        """The image."""
-        return state.x
+        return state._replace(x=state.x - row[0] * state.unit * problem.gradient(state.x, y))
 
     def result(self, problem: Problem, state: GradientDescentState) -> Tensor:
         """The image."""

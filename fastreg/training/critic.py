@@ -18,8 +18,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from fastreg.optimization import channel_ranges
-from fastreg.regularizers.patch_critic import PatchCritic
+from fastreg.priors.patch_critic import PatchCritic
+from fastreg.training.channels import channel_ranges
 from fastreg.training.patches import PatchSource
 
 INITIALIZATIONS = ("uniform", "he")
@@ -250,7 +250,7 @@ class CriticTraining:
 
     def save(self, path: Path) -> None:
         """Write a checkpoint, whole or not at all."""
-        from fastreg.images import replacing
+        from fastreg.io.atomic import replacing
 
         state = {
             "critic": self.critic.state_dict(),

@@ -8,7 +8,7 @@ from pickle import UnpicklingError
 
 import torch
 
-from fastreg.regularizers import PatchCritic
+from fastreg.priors import PatchCritic
 
 _ACTIVATIONS = {"ReLU": "relu", "LeakyReLU": "leaky_relu", "SiLU": "silu"}
 

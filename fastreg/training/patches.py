@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from fastreg import images
+from fastreg.io import images
 
 
 class PatchSource:

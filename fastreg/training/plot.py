@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-from fastreg.images import replacing
+from fastreg.io.atomic import replacing
 
 
 def plot_critic(path: Path, sigmas: list[float], values: list[list[float]], log: Path) -> bool:

@@ -10,13 +10,14 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from fastreg import zoo
+from fastreg import models
 from fastreg.batch import folder
-from fastreg.images import replacing
+from fastreg.io.atomic import replacing
 from fastreg.operators import Blur, Identity, gaussian_psf
-from fastreg.optimization import calibration_images
-from fastreg.regularizers import PatchCritic, alr_layers
+from fastreg.priors import PatchCritic, alr_layers
+from fastreg.priors.smoothing import smooth
 from fastreg.training import patches, tuning
+from fastreg.training.channels import calibration_images
 from fastreg.training.critic import (
     CriticRecipe,
     CriticTraining,
@@ -31,7 +32,6 @@ from fastreg.training.critic import (
 )
 from fastreg.training.deconvolution import deconvolved
 from fastreg.training.plot import plot_critic
-from fastreg.training.smoothing import smooth
 
 #: The first of the held-out photographs are kept for reported figures; the weights are tuned on the others.
 REPORTED = 11
@@ -65,12 +65,12 @@ class CriticJob:
     activation
         Of the critic, whose layers are those of the paper.
     channels
-        Of the critic's layers but the last, see `fastreg.regularizers.alr_layers`.
+        Of the critic's layers but the last, see `fastreg.priors.alr_layers`.
     select
         Keep the critic of the iteration that restores held-out photographs best at this task, ``"denoise"`` or ``"deblur"``, not
         the last one. A critic that tells noisy patches apart ever better does not become an ever better regularizer.
     sharpness
-        Of the kinks of the finished critic, see `fastreg.training.smoothing.smooth`; 0 keeps its ReLU.
+        Of the kinks of the finished critic, see `fastreg.priors.smoothing.smooth`; 0 keeps its ReLU.
     device
         Where to train.
     command
@@ -206,7 +206,7 @@ class CriticSession:
 
     def finish(
         self, tasks: Sequence[str], report: Callable[[str], None] = lambda line: None, compiled: bool = False
-    ) -> zoo.ModelCard:
+    ) -> models.ModelCard:
         """Measure the critic, tune its weights for `tasks` (in compiled solves), plot its values and write the model."""
         job, padded = self.job, self._shipped()
         plans = [plan for plan in tuning.PLANS if plan.task in tasks]
@@ -239,12 +239,12 @@ class CriticSession:
                 report(f"the critic keeps its ReLU: {error}")
         weights: dict[str, list[list[float]]] = {}
         quality: dict[str, list[list[float]]] = {}
-        for best in tuning.tune_critic(padded, held, plans, compiled) if plans else ():
+        for best in (best for plan in plans for best in tuning.tune(padded, plan, held, compiled=compiled)):
             weights.setdefault(best.task, []).append([best.sigma, best.weight])
             quality.setdefault(best.task, []).append([best.sigma, best.psnr])
             report(f"{best.task} at sigma {best.sigma:g}: weight {best.weight:g}, {best.psnr:.2f} dB on held-out crops")
         measured["held_out_psnr"] = quality
-        card = zoo.ModelCard(
+        card = models.ModelCard(
             name=job.output.stem,
             kind="patch_critic",
             settings=padded.settings,
@@ -254,10 +254,10 @@ class CriticSession:
             data=self.data,
             weights=weights,
             measured=measured,
-            sha256=zoo.fingerprint(padded),
+            sha256=models.fingerprint(padded),
             source="Prost et al., Learning local regularization for variational image restoration, SSVM 2021",
         )
-        zoo.save_model(padded, job.output, card)
+        models.save_model(padded, job.output, card)
         return card
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 
 import numpy as np
 import torch
@@ -12,8 +12,7 @@ from torch import Tensor
 
 from fastreg import metrics
 from fastreg.operators import Blur, Identity, LinearOperator, Mask, gaussian_psf
-from fastreg.optimization import calibration_images, optimize
-from fastreg.regularizers import PatchCritic, Regularizer
+from fastreg.priors import Regularizer
 from fastreg.restorer import Restorer
 from fastreg.solvers import Solver
 
@@ -119,18 +118,3 @@ def maximise(function: Callable[[float], float], guess: float, step: float) -> t
     vertex = guess + (step * (left - right) / (2 * curvature) if curvature < 0 else 0.0)
     value = function(vertex)
     return (vertex, value) if value >= middle else (guess, middle)
-
-
-def tune_critic(
-    critic: PatchCritic, images: Tensor, plans: Sequence[TuningPlan] = PLANS, compiled: bool = False
-) -> Iterator[TunedWeight]:
-    """Tune the weights of a critic; its ReLU channels of constant sign are folded away meanwhile.
-
-    They were found on the start of the solves, noisy images, and on their ends, clean ones.
-    """
-    prior: Regularizer = critic
-    if critic.activation == "relu":
-        sigmas = {sigma for plan in plans for sigma in plan.sigmas}
-        prior = optimize(critic, calibration_images([images], sorted(sigmas)))
-    for plan in plans:
-        yield from tune(prior, plan, images, compiled=compiled)

@@ -7,8 +7,8 @@ import os
 import numpy as np
 import pytest
 
-from fastreg import images
 from fastreg.batch import folder
+from fastreg.io import images
 
 
 def put(path, value=0.25, **options):

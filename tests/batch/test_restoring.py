@@ -8,12 +8,12 @@ import torch
 
 import fastreg
 from fastreg.batch.restoring import frame, restore_image, solve
-from fastreg.images import Image
+from fastreg.io.images import Image
 
 
 def make_restorer(channels=3, operator=None):
     torch.manual_seed(0)
-    prior = fastreg.regularizers.PatchCritic([(channels, 4, 3), (4, 1, 3)])
+    prior = fastreg.priors.PatchCritic([(channels, 4, 3), (4, 1, 3)])
     return fastreg.Restorer(operator=operator, prior=prior, solver=fastreg.solvers.Adam(iterations=2), weight=0.1)
 
 
@@ -52,7 +52,7 @@ def test_everything_but_the_pixels_is_kept():
 def test_estimated_noise():
     image = noisy(3, (64, 64))
     restored = restore_image(make_restorer(), image, None)
-    from fastreg.noise import estimate_sigma
+    from fastreg.io.noise import estimate_sigma
 
     np.testing.assert_array_equal(
         restored.pixels, restore_image(make_restorer(), image, estimate_sigma(image.pixels)).pixels

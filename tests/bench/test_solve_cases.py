@@ -9,7 +9,7 @@ import torch
 
 from bench import cases, fresh, reference, solve
 from fastreg.operators import Identity
-from fastreg.regularizers import ALR_RELEASED, PatchCritic
+from fastreg.priors import ALR_RELEASED, PatchCritic
 
 SMALL = cases.Settings(height=36, width=40, iterations=3)
 

@@ -2,8 +2,9 @@ import numpy as np
 import pytest
 import torch
 
-from fastreg import images, zoo
-from fastreg.regularizers import PatchCritic
+from fastreg import models
+from fastreg.io import images
+from fastreg.priors import PatchCritic
 
 
 @pytest.fixture(scope="session")
@@ -12,8 +13,8 @@ def prior(tmp_path_factory):
     torch.manual_seed(0)
     critic = PatchCritic([(3, 4, 3), (4, 1, 3)])
     path = tmp_path_factory.mktemp("zoo") / "tiny.safetensors"
-    card = zoo.ModelCard("tiny", "patch_critic", critic.settings, weights={"denoise": [[0.1, 0.2]]})
-    zoo.save_model(critic, path, card)
+    card = models.ModelCard("tiny", "patch_critic", critic.settings, weights={"denoise": [[0.1, 0.2]]})
+    models.save_model(critic, path, card)
     return str(path)
 
 

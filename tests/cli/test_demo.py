@@ -1,6 +1,6 @@
 """The first restoration of a new user."""
 
-from fastreg import images
+from fastreg.io import images
 
 
 def test_demo_writes_pictures_and_says_what_it_did(run, prior, tmp_path):

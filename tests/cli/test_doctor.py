@@ -17,7 +17,7 @@ def test_all_formats_round_trip():
 
 
 def test_what_is_missing_is_said(run, monkeypatch):
-    from fastreg import images
+    from fastreg.io import images
 
     def fail(image, path):
         raise ValueError(f"cannot write {path}: the disk is full")
@@ -29,7 +29,7 @@ def test_what_is_missing_is_said(run, monkeypatch):
 
 
 def test_a_damaged_model_is_found(monkeypatch, tmp_path):
-    from fastreg import zoo
+    from fastreg.models import zoo
 
     monkeypatch.setattr(zoo, "WEIGHTS", tmp_path)
     assert doctor.models()[0].well is None

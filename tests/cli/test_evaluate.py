@@ -7,8 +7,9 @@ import numpy as np
 import pytest
 import torch
 
-from fastreg import images, metrics
-from fastreg.evaluation import Evaluation, Evaluator, Settings, merge
+from fastreg import metrics
+from fastreg.evaluation.evaluator import Evaluation, Evaluator, Settings, merge
+from fastreg.io import images
 
 
 @pytest.fixture

@@ -6,7 +6,7 @@ import sys
 import numpy as np
 import pytest
 
-from fastreg import images
+from fastreg.io import images
 
 QUICK = ("--iterations", 2)
 
@@ -182,7 +182,8 @@ def test_a_real_process_fails_without_traceback(photos, prior, tmp_path):
 
 
 def test_a_precision_outside_its_gates_is_refused_or_said(run, photos, prior, tmp_path, monkeypatch):
-    from fastreg import compilation, gates
+    from fastreg.compiled import gates
+    from fastreg.compiled import restorer as compilation
     from fastreg.restorer import Restorer
 
     row = {"name": "astronaut", "sigma": [0.1], "rms": 7e-3, "border_rms": 7e-3, "psnr": 0.2}

@@ -16,11 +16,11 @@ import torch
 from torch import Tensor
 
 from fastreg.export import Options, export
+from fastreg.models import ModelCard
 from fastreg.operators import Blur, Identity, LinearOperator, Mask, gaussian_psf
-from fastreg.regularizers import PatchCritic
+from fastreg.priors import PatchCritic
 from fastreg.restorer import Restorer
 from fastreg.solvers import Adam
-from fastreg.zoo import ModelCard
 
 #: Tasks, of which the last is a deblurring with a fixed PSF whose result is larger than the observation.
 TASKS = ("denoise", "deblur", "inpaint", "valid")

@@ -16,11 +16,12 @@ import pytest
 import torch
 
 import fastreg
-from fastreg import Restorer, images
+from fastreg import Restorer
 from fastreg.batch.restoring import restore_image
+from fastreg.compiled.samples import photograph
 from fastreg.export import export, load
+from fastreg.io import images
 from fastreg.operators import gaussian_psf
-from fastreg.samples import photograph
 from fastreg.solvers import Adam
 from tests.cpp import artefacts
 from tests.cpp.building import ROOT, Built, rows_of, run_cmake

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from fastreg import images
+from fastreg.io import images
 from tests.cpp import artefacts
 from tests.cpp.building import Built, rows_of
 

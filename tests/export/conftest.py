@@ -5,11 +5,11 @@ from __future__ import annotations
 import pytest
 import torch
 
-from fastreg import Restorer, zoo
+from fastreg import Restorer, models
 from fastreg.export import export
 from fastreg.export.formats import Options
 from fastreg.operators import Blur, Identity, Mask, gaussian_psf
-from fastreg.regularizers import PatchCritic
+from fastreg.priors import PatchCritic
 from fastreg.solvers import Adam
 
 SIDE = 7
@@ -21,8 +21,8 @@ def model(tmp_path_factory):
     torch.manual_seed(0)
     critic = PatchCritic([(3, 4, 3), (4, 2, 3, 3)])
     path = tmp_path_factory.mktemp("export") / "tiny.safetensors"
-    card = zoo.ModelCard("tiny", "patch_critic", critic.settings, weights={"denoise": [[0.05, 0.4], [0.2, 0.1]]})
-    zoo.save_model(critic, path, card)
+    card = models.ModelCard("tiny", "patch_critic", critic.settings, weights={"denoise": [[0.05, 0.4], [0.2, 0.1]]})
+    models.save_model(critic, path, card)
     return path
 
 
@@ -31,7 +31,7 @@ def restorers(model):
     """One restorer for each task, with three iterations."""
     operators = {"denoise": Identity(), "deblur": Blur(gaussian_psf(SIDE, 1.5)), "inpaint": Mask([[1.0]])}
     return {
-        task: Restorer(operator, prior=zoo.load(model), solver=Adam(iterations=3)).eval()
+        task: Restorer(operator, prior=models.load(model), solver=Adam(iterations=3)).eval()
         for task, operator in operators.items()
     }
 

@@ -13,9 +13,9 @@ import numpy as np
 import pytest
 import torch
 
+from fastreg.compiled.gates import GATES
 from fastreg.export import FORMATS, Exported, load
 from fastreg.export.triton_server import configuration
-from fastreg.gates import GATES
 from tests.export.test_triton_server import parse
 
 PAGE = (Path(__file__).parents[2] / "docs" / "deploy.md").read_text()

@@ -8,7 +8,7 @@ import zipfile
 import pytest
 import torch
 
-from fastreg import Restorer, zoo
+from fastreg import Restorer, models
 from fastreg.export import FORMATS, load, verify
 from fastreg.operators import Blur, Mask
 from tests.registry import random
@@ -69,7 +69,7 @@ def test_metadata(case, model):
     about = load(exported.path).metadata
     assert (about["schema"], about["task"], about["device"], about["precision"]) == (1, task, "cpu", "ieee")
     assert about["format"] == name
-    assert about["weights_sha256"] == zoo.fingerprint(restorer.prior)
+    assert about["weights_sha256"] == models.fingerprint(restorer.prior)
     assert about["iterations"] == len(about["schedule"]) == 3
     extra = {"denoise": [], "deblur": ["psf"], "inpaint": ["mask"]}[task]
     assert [spec["name"] for spec in about["inputs"]] == ["y", "sigma", "weight", *extra]

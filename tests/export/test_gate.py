@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from fastreg import gates
+from fastreg.compiled import gates
 
 
 @pytest.mark.parametrize(

@@ -14,8 +14,9 @@ from pathlib import Path
 import pytest
 import torch
 
-from fastreg import Restorer, samples, zoo
-from fastreg.compilation import CompiledRestorer
+from fastreg import Restorer, models
+from fastreg.compiled import samples
+from fastreg.compiled.restorer import CompiledRestorer
 from fastreg.export import ExportError, Options, export, load, metadata, onnx_session, verify
 from fastreg.operators import Blur, Identity, gaussian_psf
 from fastreg.solvers import Adam
@@ -156,8 +157,8 @@ def test_verify_finds_drift(broken, made, tmp_path):
     """Metadata of a perturbed model on a good program: the hash fits, the numbers do not."""
     path = tmp_path / "x.onnx"
     export(broken, path, "onnx", dataclasses.replace(SMALL, accept_drift=True))
-    card = zoo.ModelCard("perturbed", "patch_critic", broken.prior.settings)
-    zoo.save_model(broken.prior, tmp_path / "p.safetensors", card)
+    card = models.ModelCard("perturbed", "patch_critic", broken.prior.settings)
+    models.save_model(broken.prior, tmp_path / "p.safetensors", card)
     report = verify(path, tmp_path / "p.safetensors")
     assert report.status == "failed"
     assert report.own_rms < 5e-4 < report.rms  # it is the artefact that is wrong, not float32
@@ -207,7 +208,7 @@ def test_options_that_do_not_fit_are_refused(restorers, tmp_path, model):
         export(CompiledRestorer(denoise, "ieee"), target)
     with pytest.raises(TypeError, match="Restorer"):
         export(torch.nn.Identity(), target)
-    valid = Restorer(Blur(gaussian_psf(3, 1.0), "valid"), prior=zoo.load(model), solver=Adam(2))
+    valid = Restorer(Blur(gaussian_psf(3, 1.0), "valid"), prior=models.load(model), solver=Adam(2))
     with pytest.raises(ValueError, match="valid"):
         export(valid, target, options=Options(psf_side=3))
     (tmp_path / "full").mkdir()
@@ -220,9 +221,9 @@ def test_verify_wants_the_same_model(made, tmp_path, restorers):
     path = made("denoise", "onnx").path
     with pytest.raises(ValueError, match="no model 'tiny'"):
         verify(path)
-    other = zoo.ModelCard("other", "patch_critic", restorers["denoise"].prior.settings)
+    other = models.ModelCard("other", "patch_critic", restorers["denoise"].prior.settings)
     torch.manual_seed(1)
-    zoo.save_model(type(restorers["denoise"].prior)(**other.settings), tmp_path / "o.safetensors", other)
+    models.save_model(type(restorers["denoise"].prior)(**other.settings), tmp_path / "o.safetensors", other)
     with pytest.raises(ValueError, match="another hash"):
         verify(path, tmp_path / "o.safetensors")
 

@@ -8,7 +8,7 @@ from torch import Tensor
 
 from fastreg.kernels._triton import available
 from fastreg.kernels.critic_gradient import ops, reference, triton_chain, triton_fused
-from fastreg.regularizers.patch_critic import ALR_RELEASED, PatchCritic
+from fastreg.priors.patch_critic import ALR_RELEASED, PatchCritic
 
 
 def chain() -> tuple[list[Tensor], list[Tensor], list[int], str]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from fastreg.kernels.critic_gradient.groups import ALONE, COLUMNS, EXPAND, Layer, Stage, Step, explain, stages, steps
-from fastreg.regularizers.patch_critic import ALR, ALR_RELEASED
+from fastreg.priors.patch_critic import ALR, ALR_RELEASED
 
 
 def chain(*layers: tuple[int, int, int, int]) -> list[Layer]:

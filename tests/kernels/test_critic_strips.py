@@ -8,9 +8,9 @@ from torch import Tensor
 
 from fastreg import Restorer
 from fastreg.kernels.critic_gradient import ops, reference, strips
-from fastreg.optimization import optimize
-from fastreg.regularizers import PatchCritic
+from fastreg.priors import PatchCritic
 from fastreg.solvers import Adam
+from fastreg.training.channels import optimize
 from tests.registry import random
 
 #: Inputs, outputs, side and stride of the layers: strides that meet the kernel, cut it, and leave rows out; one layer alone.

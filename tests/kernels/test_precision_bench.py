@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from bench.precision import flips, forced_gradient
-from fastreg.regularizers import PatchCritic
+from fastreg.priors import PatchCritic
 
 
 def critic() -> PatchCritic:

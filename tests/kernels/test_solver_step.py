@@ -11,7 +11,7 @@ from fastreg.kernels._triton import available
 from fastreg.kernels.critic_gradient import ops as critic_ops
 from fastreg.kernels.solver_step import launch, ops
 from fastreg.operators import Blur, gaussian_psf
-from fastreg.regularizers import PatchCritic
+from fastreg.priors import PatchCritic
 from fastreg.solvers import Adam, AdamState, GradientDescent, GradientDescentState, Problem, Solver, Terms
 
 

@@ -15,7 +15,7 @@ from fastreg.kernels.blur_gradient import convolution
 from fastreg.kernels.blur_gradient.exact import exact_convolution
 from fastreg.operators import Blur, gaussian_psf
 from fastreg.operators.settled_blur import SettledBlur
-from fastreg.regularizers import PatchCritic
+from fastreg.priors import PatchCritic
 from fastreg.solvers import Adam
 from tests.rates import EVEN, on_a_cpu
 from tests.registry import BLUR_BOUNDARIES, random

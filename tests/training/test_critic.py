@@ -10,9 +10,10 @@ import pytest
 import torch
 
 import fastreg
-from fastreg import images
 from fastreg.cli import main
-from fastreg.regularizers import PatchCritic
+from fastreg.io import images
+from fastreg.priors import PatchCritic
+from fastreg.priors.smoothing import SHARPNESS
 from fastreg.training import session
 from fastreg.training.critic import (
     REPORT_EVERY,
@@ -24,7 +25,6 @@ from fastreg.training.critic import (
 )
 from fastreg.training.deconvolution import deconvolved
 from fastreg.training.patches import PatchSource, split
-from fastreg.training.smoothing import SHARPNESS
 from fastreg.training.tuning import maximise
 
 TINY = [(3, 8, 5, 1), (8, 8, 5, 1), (8, 1, 7, 1)]

@@ -1,0 +1,266 @@
+"""How far a solve in another precision, or in another program, may be from the eager float32 solve.
+
+Judged by the root mean square of the difference and the change of PSNR, never by the largest difference: single pixels scatter,
+since every step amplifies rounding. The gates are fixed. A prior whose gradient jumps, a critic with ReLU, may amplify so much
+that no two programs in float32 agree within them: the report then says so, and `fastreg.priors.smoothing.smooth` helps.
+"""
+
+from __future__ import annotations
+
+import copy
+import dataclasses
+import math
+from collections.abc import Iterator, Sequence
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor
+
+from fastreg import metrics
+from fastreg.compiled.samples import photograph, sigmas
+from fastreg.kernels.precision import tensor_float
+from fastreg.operators import Mask
+from fastreg.restorer import Restorer
+
+#: Largest root mean square difference and change of PSNR in decibels, for each precision.
+GATES: dict[str, tuple[float, float]] = {
+    "ieee": (5e-4, 0.005),
+    "tf32": (1e-3, 0.01),
+    "fp16": (1e-3, 0.01),
+    "bf16": (2e-3, 0.03),
+}
+#: Width in pixels of the border that is judged by itself: the last rows that no strided patch covers are there.
+_BORDER = 3
+#: A border is a few hundred pixels, and single pixels scatter more than images.
+_BORDER_ALLOWANCE = 4.0
+#: Solves with other last digits of the observation, by which the effect of rounding is measured, and a digit of float32.
+_PERTURBED, _DIGIT = 2, 2.0**-24
+#: Height and width of the built-in images: whole after being divided by two, three or four.
+_SIZE = (96, 108)
+
+
+@dataclasses.dataclass(frozen=True)
+class Report:
+    """What a comparison found.
+
+    Parameters
+    ----------
+    status
+        ``passed``, ``failed``, or ``drift accepted``.
+    rms, psnr, border_rms
+        Largest differences of all images: root mean square, change of PSNR in decibels, root mean square of the border.
+    psnr_real
+        Largest change of PSNR on photographs.
+    finite
+        Whether there were numbers everywhere.
+    gates
+        What was allowed of `rms` and `psnr`.
+    cases
+        Name, sigma, rms and change of PSNR of every image.
+    own_rms
+        For the worst image of a float32 solve that failed: how far rounding alone moves the eager float32 solve. It tells a
+        wrong program from a solve that amplifies rounding.
+    """
+
+    status: str
+    rms: float
+    psnr: float
+    psnr_real: float
+    border_rms: float
+    finite: bool
+    gates: tuple[float, float]
+    cases: tuple[dict[str, Any], ...]
+    own_rms: float | None = None
+
+    @property
+    def worst(self) -> int:
+        """Index of the image that is furthest outside the gates, or nearest to them."""
+        return max(range(len(self.cases)), key=lambda k: _excess(self.cases[k], self.gates))
+
+    def words(self) -> str:
+        """The largest differences, what is allowed, and where they are."""
+        if not self.finite:
+            where = next(case["name"] for case in self.cases if case["rms"] is None)
+            return f"it gives NaN, infinity or another shape for {where}"
+        worst = self.cases[self.worst]
+        own = ""
+        if self.own_rms is not None:
+            own = f"; there rounding moves the eager solve by {self.own_rms:.2e}"
+            if 2 * self.own_rms > self.gates[0]:
+                own += ": the prior amplifies it, see fastreg.priors.smoothing"
+        return (
+            f"rms {self.rms:.2e} of {self.gates[0]:.0e}, border rms {self.border_rms:.2e} of "
+            f"{self.gates[0] * _BORDER_ALLOWANCE:.0e}, PSNR {self.psnr:.4f} dB of {self.gates[1]} dB, "
+            f"worst for {worst['name']}{own}"
+        )
+
+    def as_dict(self) -> dict[str, Any]:
+        """Plain JSON values."""
+        return {**dataclasses.asdict(self), "gates": list(self.gates), "cases": list(self.cases)}
+
+
+class Sample(NamedTuple):
+    """A call with images ``[B, C, H, W]``, noise levels and weights ``[B]``, and what the eager float32 solve makes of it."""
+
+    name: str
+    clean: Tensor
+    y: Tensor
+    sigma: Tensor
+    weight: Tensor
+    reference: Tensor
+
+
+def judge(
+    fast: Restorer,
+    restorer: Restorer,
+    precision: str,
+    images: Sequence[Tensor] | None = None,
+    levels: Sequence[float] | None = None,
+) -> Report:
+    """Compare a restorer with the eager float32 one that it stands for, by the gates of its precision.
+
+    Parameters
+    ----------
+    fast
+        What is judged, for example ``restorer.compile(precision="bf16")``.
+    restorer
+        The eager restorer in float32.
+    precision
+        A name in `GATES`.
+    images
+        Clean images ``[B, C, H, W]`` in [0, 1]; pieces of three photographs if not given.
+    levels
+        Noise levels, one image after the other gets the next; the ends and the middle of the range that the weight was tuned
+        for if not given.
+
+    Raises
+    ------
+    ValueError
+        If the precision is unknown, there is no image or no noise level, or the restorer has no weight.
+    """
+    if precision not in GATES:
+        raise ValueError(f"precision must be one of {', '.join(GATES)}, got {precision!r}")
+    rows = []
+    for sample in samples(restorer, images, levels):
+        with torch.no_grad():
+            x = fast.solve(sample.y, sample.sigma, sample.weight)
+        row = compare(sample.name, sample.sigma, x, sample.reference, sample.clean)
+        if outside(row, precision):
+            row.update(conditioning(restorer, sample))
+        rows.append(row)
+    return report(rows, precision)
+
+
+def samples(
+    restorer: Restorer, images: Sequence[Tensor] | None = None, levels: Sequence[float] | None = None
+) -> Iterator[Sample]:
+    """Degrade images with seeded noise and restore them with the eager restorer; arguments as for `judge`."""
+    first, last = sigmas(restorer.weight_rule)
+    levels = (first, last, math.sqrt(first * last)) if levels is None else tuple(levels)
+    if not levels or (images is not None and not images):
+        raise ValueError("there is nothing to judge on: expected at least one image and one noise level")
+    if restorer.weight_rule is None:
+        raise ValueError("this prior has no tuned weight for the task: give the restorer one as weight=")
+    device = restorer.device
+    names = [f"image {k}" for k in range(len(images or ()))] or ["astronaut", "coffee", "chelsea"]
+    operator = restorer.operator
+    for k, name in enumerate(names):
+        shape = (1, restorer.prior.channels, *_size(restorer))
+        clean = (photograph(name, shape) if images is None else images[k]).to(device)
+        generator = torch.Generator().manual_seed(k)
+        sigma = torch.full((clean.shape[0],), levels[k % len(levels)], device=device)
+        with torch.no_grad(), tensor_float(False):
+            y = operator(clean)
+            noise = torch.randn(y.shape, generator=generator).to(device)
+            # nothing is measured of missing pixels, not even noise
+            y = y + sigma.reshape(-1, 1, 1, 1) * (noise * operator.mask if isinstance(operator, Mask) else noise)
+            weight: Tensor = restorer.weight_rule(sigma)
+            reference = restorer.solve(y, sigma, weight)
+        yield Sample(f"{name} {list(y.shape)} at sigma {float(sigma[0]):.3g}", clean, y, sigma, weight, reference)
+
+
+def compare(name: str, sigma: Tensor, x: Tensor, reference: Tensor, clean: Tensor) -> dict[str, Any]:
+    """Differences of one batch of restored images from the reference, as a row of a `Report`."""
+    row: dict[str, Any] = {"name": name, "sigma": [float(s) for s in sigma]}
+    if x.shape != reference.shape or not bool(torch.isfinite(x).all()):
+        return {**row, "rms": None, "psnr": None, "border_rms": None}
+    difference = (x - reference).double()
+    change = metrics.psnr(x, clean) - metrics.psnr(reference, clean)
+    return {
+        **row,
+        "rms": _rms(difference.flatten(1)),
+        "border_rms": _rms(_border(difference)),
+        "psnr": float(abs(change).max()),
+    }
+
+
+def report(rows: Sequence[dict[str, Any]], precision: str) -> Report:
+    """Judge the rows of `compare`; a row may have what `conditioning` found, which is reported but changes nothing."""
+    finite = all(row["rms"] is not None for row in rows)
+    gates = GATES[precision]
+    rms, psnr, border = (_largest(rows, key) for key in ("rms", "psnr", "border_rms"))
+    real = _largest([row for row in rows if not row["name"].startswith("random")], "psnr")
+    well = finite and all(_excess(row, gates) <= 1 for row in rows)
+    found = Report("passed" if well else "failed", rms, psnr, real, border, finite, gates, tuple(rows))
+    return dataclasses.replace(found, own_rms=found.cases[found.worst].get("own_rms")) if finite else found
+
+
+def outside(row: dict[str, Any], precision: str) -> bool:
+    """Whether a float32 solve of an image is outside the gates, so that its `conditioning` should be known."""
+    return precision == "ieee" and row["rms"] is not None and _excess(row, GATES[precision]) > 1
+
+
+def conditioning(restorer: Restorer, sample: Any) -> dict[str, float]:
+    """What rounding alone makes of the eager float32 solve of a sample, as entries ``own_rms`` and ``own_psnr`` of its row.
+
+    Every step of a solve amplifies rounding, by the kinks of a ReLU network above all. The result is compared with that of the
+    same solve in float64, and with those of observations that differ in the last digit of float32: no other program in float32
+    can be expected to be nearer to it than these are.
+    """
+    exact = copy.deepcopy(restorer).double()
+    generator = torch.Generator().manual_seed(0)
+    with torch.no_grad():
+        results = [exact.solve(sample.y.double(), sample.sigma.double(), sample.weight.double())]
+        with tensor_float(False):
+            for _ in range(_PERTURBED):
+                noise = torch.randn(sample.y.shape, generator=generator).to(sample.y)
+                results.append(restorer.solve(sample.y * (1 + _DIGIT * noise), sample.sigma, sample.weight))
+    rows = [compare("", sample.sigma, x.float(), sample.reference, sample.clean) for x in results]
+    return {
+        f"own_{key}": max((row[key] for row in rows if row[key] is not None), default=0.0) for key in ("rms", "psnr")
+    }
+
+
+def _size(restorer: Restorer) -> tuple[int, int]:
+    """Height and width of the images: those of a mask, otherwise at least what operator and prior need."""
+    operator = restorer.operator
+    if isinstance(operator, Mask) and operator.mask.shape[-2:].numel() > 1:
+        return operator.mask.shape[-2], operator.mask.shape[-1]
+    sides = [3 * n for n in getattr(operator, "psf", torch.zeros(1, 1)).shape[-2:]]
+    least = 2 * restorer.prior.minimum_size
+    height, width = (max(base, side, least) for base, side in zip(_SIZE, sides, strict=True))
+    return -12 * (-height // 12), -12 * (-width // 12)
+
+
+def _excess(row: dict[str, Any], gates: tuple[float, float]) -> float:
+    """The largest difference of an image in units of what is allowed; infinite where there are no numbers."""
+    if row["rms"] is None:
+        return math.inf
+    rms, psnr = gates
+    return float(max(row["rms"] / rms, row["border_rms"] / (rms * _BORDER_ALLOWANCE), row["psnr"] / psnr))
+
+
+def _rms(difference: Tensor) -> float:
+    """Largest root mean square of the entries of a batch."""
+    return float(difference.square().mean(1).sqrt().max())
+
+
+def _border(image: Tensor) -> Tensor:
+    n = _BORDER
+    sides = (image[..., :n, :], image[..., -n:, :], image[..., :n], image[..., -n:])
+    return torch.cat([side.flatten(1) for side in sides], 1)
+
+
+def _largest(rows: Sequence[dict[str, Any]], key: str) -> float:
+    values = [row[key] for row in rows if row[key] is not None]
+    return max(values) if values else math.inf

@@ -1,0 +1,95 @@
+"""What people type: noise levels, PSFs, masks."""
+
+from __future__ import annotations
+
+import math
+import os
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from fastreg.io import images
+from fastreg.operators import gaussian_psf
+
+
+def parse_sigma(text: str) -> float:
+    """A noise level in units of [0, 1], as a number or a quotient such as ``25/255``.
+
+    Raises
+    ------
+    ValueError
+        If it is neither, not positive, or one or more.
+    """
+    parts = text.split("/")
+    try:
+        numbers = [float(part) for part in parts]
+        sigma = numbers[0] / numbers[1] if len(numbers) == 2 else numbers[0]
+    except (ValueError, ZeroDivisionError):
+        numbers, sigma = [], math.nan
+    if len(numbers) not in (1, 2) or not math.isfinite(sigma) or sigma <= 0:
+        raise ValueError(f"sigma must be a positive number such as 0.1 or 25/255, got {text!r}")
+    if sigma >= 1:
+        raise ValueError(f"sigma must be below 1, got {text}; it is in units of [0, 1]: 25/255 is 0.098")
+    return sigma
+
+
+def parse_sigmas(text: str) -> tuple[float, ...]:
+    """Noise levels separated by commas."""
+    return tuple(parse_sigma(part.strip()) for part in text.split(","))
+
+
+def read_psf(text: str) -> np.ndarray:
+    """A PSF ``float64 [k_h, k_w]`` with a sum of one.
+
+    Parameters
+    ----------
+    text
+        ``gaussian:SIZE:STD`` in pixels, or a file: a two-dimensional ``.npy``, or a grey image.
+
+    Raises
+    ------
+    ValueError
+        If it is none of these, or negative, not finite or without a positive sum.
+    """
+    if text.startswith("gaussian:"):
+        try:
+            size, std = text.split(":")[1:]
+            return np.asarray(gaussian_psf(int(size), float(std), torch.float64))
+        except ValueError as error:
+            raise ValueError(
+                f"a Gaussian PSF is written gaussian:SIZE:STD, such as gaussian:7:3, got {text!r}"
+            ) from error
+    if text.lower().endswith(".npy"):
+        try:
+            psf = np.asarray(np.load(text, allow_pickle=False), np.float64)
+        except (OSError, ValueError, TypeError, EOFError) as error:
+            raise ValueError(f"cannot read the PSF {text}: it is not a readable .npy array of numbers") from error
+    else:
+        pixels = images.read(text).pixels
+        if not np.array_equal(pixels[0], pixels[-1]):
+            raise ValueError(f"the PSF {text} is a colour image, expected a grey one")
+        psf = pixels[0].astype(np.float64)
+    if psf.ndim != 2 or not psf.size:
+        raise ValueError(f"the PSF {text} has the shape {list(psf.shape)}, expected [height, width]")
+    if not np.isfinite(psf).all() or psf.min() < 0 or psf.sum() <= 0:
+        raise ValueError(f"the PSF {text} must be finite, nowhere negative and somewhere positive")
+    result: np.ndarray = psf / psf.sum()
+    return result
+
+
+def read_mask(path: str | os.PathLike[str]) -> np.ndarray:
+    """A mask ``bool [H, W]``: true where a pixel is known, which is where the file is not zero in any channel.
+
+    Raises
+    ------
+    ValueError
+        If the file cannot be read, is a JPEG (in which zero does not stay zero), or knows no pixel.
+    """
+    path = Path(path)
+    if path.suffix.lower() in (".jpg", ".jpeg"):
+        raise ValueError(f"the mask {path} is a JPEG, which blurs what is known and what is not: expected PNG or .npy")
+    mask = np.asarray((images.read(path).pixels > 0).any(0))
+    if not mask.any():
+        raise ValueError(f"the mask {path} is zero everywhere, expected non-zero where a pixel is known")
+    return mask

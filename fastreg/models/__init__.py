@@ -1,0 +1,7 @@
+"""Pretrained models, their cards, and the weight rule."""
+
+from fastreg.models.card import ModelCard, TaskSettings
+from fastreg.models.weight_rule import WeightRule
+from fastreg.models.zoo import fingerprint, load, names, read_model, save_model
+
+__all__ = ["ModelCard", "TaskSettings", "WeightRule", "fingerprint", "load", "names", "read_model", "save_model"]

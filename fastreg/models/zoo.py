@@ -1,0 +1,92 @@
+"""Pretrained models: safetensors files that carry their own model card."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from pathlib import Path
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save
+from torch import Tensor, nn
+
+from fastreg.io.atomic import replacing
+from fastreg.models.card import ModelCard
+from fastreg.parts import build
+from fastreg.priors import PRIORS, Prior
+
+WEIGHTS = Path(__file__).parent / "weights"
+
+
+def names() -> list[str]:
+    """Names of the models that ship with the package."""
+    return sorted(path.stem for path in WEIGHTS.glob("*.safetensors"))
+
+
+def load(name: str | os.PathLike[str], device: torch.device | str = "cpu") -> Prior:
+    """Load a pretrained model by its name, or from a file.
+
+    Parameters
+    ----------
+    name
+        One of `names()`, or the path of a ``.safetensors`` file that `save_model` wrote.
+    device
+        Where its weights are to be.
+
+    Returns
+    -------
+    Prior
+        Frozen and in evaluation mode, with its model card as ``prior.card``.
+
+    Raises
+    ------
+    ValueError
+        If there is no such model, or the file is not a fastreg model.
+    """
+    path = WEIGHTS / f"{name}.safetensors"
+    if not path.is_file():
+        path = Path(name)
+    if not path.is_file():
+        raise ValueError(
+            f"no model {str(name)!r}: expected one of {', '.join(names())}, or the path of a .safetensors file"
+        )
+    card, tensors = read_model(path)
+    try:
+        model = build(PRIORS, {"kind": card.kind, "settings": card.settings}).float()
+        model.load_state_dict(tensors)
+    except (ValueError, RuntimeError) as error:
+        raise ValueError(f"the weights in {path} do not fit the model its card describes: {error}") from error
+    model.card = card
+    return model.to(device).eval().requires_grad_(False)
+
+
+def read_model(path: str | os.PathLike[str]) -> tuple[ModelCard, dict[str, Tensor]]:
+    """Model card and tensors of a file; raises `ValueError` where it is not a fastreg model."""
+    try:
+        with safe_open(path, framework="pt") as file:
+            text = (file.metadata() or {}).get("fastreg")
+            tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118 (not a dict)
+        card = ModelCard.parse(text) if text else None
+    except (SafetensorError, OSError, TypeError, ValueError) as error:
+        raise ValueError(f"{path} is not a readable fastreg model: {error}") from error
+    if card is None:
+        raise ValueError(f"{path} is a safetensors file without a fastreg model card")
+    return card, tensors
+
+
+def save_model(model: nn.Module, path: str | os.PathLike[str], card: ModelCard) -> None:
+    """Write weights and card as one safetensors file, whole or not at all."""
+    tensors = {key: value.detach().cpu().contiguous() for key, value in model.state_dict().items()}
+    data = save(tensors, metadata={"fastreg": card.dump()})
+    with replacing(path) as temporary:
+        temporary.write_bytes(data)
+
+
+def fingerprint(model: nn.Module) -> str:
+    """SHA-256 of the names, dtypes and values of a model's tensors."""
+    digest = hashlib.sha256()
+    for key, value in sorted(model.state_dict().items()):
+        digest.update(f"{key} {value.dtype} {list(value.shape)}\n".encode())
+        digest.update(value.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().tobytes())
+    return digest.hexdigest()

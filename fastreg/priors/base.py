@@ -1,0 +1,78 @@
+"""What every learned prior offers."""
+
+from __future__ import annotations
+
+import abc
+from typing import TYPE_CHECKING, Any, ClassVar
+
+import torch
+from torch import Tensor, nn
+
+if TYPE_CHECKING:
+    from fastreg.models.card import ModelCard
+
+
+class Prior(nn.Module, abc.ABC):
+    """What is known of images before anything was measured.
+
+    Images are ``[B, C, H, W]`` in [0, 1]; the entries of a batch do not see each other. A prior pads to its `multiple` inside,
+    so that every size from `minimum_size` on works.
+    """
+
+    #: Name of the class in `fastreg.priors.PRIORS`.
+    kind: ClassVar[str]
+    #: What a solver can ask of it: ``"prior.energy"``, ``"prior.gradient"``, ``"prior.denoise"``.
+    offers: ClassVar[frozenset[str]]
+    #: Colour channels it works on.
+    channels: int
+    #: Sides are padded to multiples of this inside.
+    multiple: int = 1
+    #: Pixels that one evaluation looks at to each side of a pixel.
+    reach: int = 0
+    #: What its file says of a pretrained prior; None for any other.
+    card: ModelCard | None = None
+
+    @property
+    def minimum_size(self) -> int:
+        """Smallest height and width, in pixels, that the prior is defined for."""
+        return 1
+
+    @property
+    @abc.abstractmethod
+    def settings(self) -> dict[str, Any]:
+        """Arguments of the constructor, as plain JSON values."""
+
+    def rounded(self, dtype: torch.dtype) -> Prior:
+        """This prior with the weights of its convolutions in another number format."""
+        return self.to(dtype)
+
+
+class Regularizer(Prior):
+    """An explicit prior R: a scalar energy of an image, with its gradient written out.
+
+    `sigma` ``[B]`` is a noise level for priors that are conditioned on one; others ignore it.
+    """
+
+    offers = frozenset({"prior.energy", "prior.gradient"})
+
+    @abc.abstractmethod
+    def energy_and_gradient(self, x: Tensor, sigma: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        """Energy ``[B]`` and gradient ``[B, C, H, W]`` in one forward and one hand-written backward pass."""
+
+    def forward(self, x: Tensor, sigma: Tensor | None = None) -> Tensor:
+        """Energy ``[B]``."""
+        return self.energy_and_gradient(x, sigma)[0]
+
+    def gradient(self, x: Tensor, sigma: Tensor | None = None) -> Tensor:
+        """Gradient of the energy, ``[B, C, H, W]``."""
+        return self.energy_and_gradient(x, sigma)[1]
+
+
+class Denoiser(Prior):
+    """An implicit prior: removes white Gaussian noise, and stands in the place of a proximal map."""
+
+    offers = frozenset({"prior.denoise"})
+
+    @abc.abstractmethod
+    def forward(self, x: Tensor, sigma: Tensor) -> Tensor:
+        """Clean images ``[B, C, H, W]`` from images with noise of standard deviation `sigma`, ``[B]``."""

@@ -1,0 +1,62 @@
+"""The objective of a restoration, and the one place that says how it is scaled."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from torch import Tensor
+
+from fastreg.fidelities.base import Fidelity, per_entry
+from fastreg.operators.base import LinearOperator
+from fastreg.priors.base import Denoiser, Prior, Regularizer
+
+
+class Problem(NamedTuple):
+    """What a solver minimises over images x of \\|\\Omega\\| pixels.
+
+    .. math:: F(x) = \\frac{1}{|\\Omega|} D(A x, y; \\sigma) + \\lambda R(x)
+
+    The division makes the weight independent of the size of the image. `sigma` and `weight` are ``[B]``.
+
+    Solvers work on :math:`\\sigma^2 |\\Omega| F`: its gradient has the units of the image at any size and noise level, so that
+    step sizes and tolerances mean the same everywhere. For L2 its data term is :math:`\\tfrac12 \\|A x - y\\|^2`.
+    """
+
+    operator: LinearOperator
+    fidelity: Fidelity
+    prior: Prior
+    sigma: Tensor
+    weight: Tensor
+
+    def energy(self, x: Tensor, y: Tensor) -> Tensor:
+        """F(x) for each entry of the batch, ``[B]``; needs an explicit prior."""
+        data: Tensor = self.fidelity(self.operator(x), y, self.sigma)
+        prior: Tensor = self.prior(x, self.sigma)
+        return data / (x.shape[-2] * x.shape[-1]) + self.weight * prior
+
+    def gradient(self, x: Tensor, y: Tensor) -> Tensor:
+        """Gradient of sigma^2 |Omega| F, ``[B, C, H, W]``.
+
+        For L2 this is A*(A x - y) + sigma^2 lambda |Omega| grad R(x).
+        """
+        return self.data_gradient(x, y) + self.prior_gradient(x)
+
+    def data_gradient(self, x: Tensor, y: Tensor) -> Tensor:
+        """Gradient of sigma^2 D(A x, y; sigma), ``[B, C, H, W]``."""
+        return self.fidelity.gradient_through(self.operator, x, y, self.sigma)
+
+    def prior_gradient(self, x: Tensor) -> Tensor:
+        """Gradient of sigma^2 lambda |Omega| R, ``[B, C, H, W]``."""
+        assert isinstance(self.prior, Regularizer)  # `Restorer` saw to it: the solver needs "prior.gradient"
+        scale = self.sigma.square() * self.weight * (x.shape[-2] * x.shape[-1])
+        return per_entry(scale, x) * self.prior.gradient(x, self.sigma)
+
+    def data_proximal(self, z: Tensor, y: Tensor, step: Tensor) -> Tensor:
+        """``argmin_x sigma^2 D(A x, y; sigma) + ||x - z||^2 / (2 step)``, ``[B, C, H, W]``; `step` is ``[B]``."""
+        return self.operator.proximal(z, y, per_entry(step, z))
+
+    def denoise(self, x: Tensor, sigma: Tensor) -> Tensor:
+        """The prior as a denoiser at noise level `sigma` ``[B]``."""
+        assert isinstance(self.prior, Denoiser)  # `Restorer` saw to it: the solver needs "prior.denoise"
+        result: Tensor = self.prior(x, sigma)
+        return result

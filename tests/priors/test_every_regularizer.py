@@ -1,0 +1,78 @@
+"""What holds for every regularizer of the registry."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from fastreg.priors import Regularizer
+from tests.registry import REGULARIZERS, Shape, random
+
+TOLERANCE = 1e-10
+EVERY = pytest.mark.parametrize("name", REGULARIZERS)
+
+
+def make(name: str, dtype: torch.dtype = torch.float64) -> tuple[Regularizer, Shape, torch.Tensor]:
+    prior, shape = REGULARIZERS[name](dtype)
+    return prior, shape, random(shape, dtype, seed=3)
+
+
+@EVERY
+@pytest.mark.parametrize("size", [(17, 16), (18, 21), (19, 14), (13, 13)])
+def test_gradient_is_that_of_the_energy(name: str, size: tuple[int, int]) -> None:
+    prior, shape, _ = make(name)
+    x = random((*shape[:2], *size), seed=4).requires_grad_()
+    (automatic,) = torch.autograd.grad(prior(x).sum(), x)
+    energy, gradient = prior.energy_and_gradient(x)
+    torch.testing.assert_close(gradient, automatic, rtol=0, atol=TOLERANCE)
+    torch.testing.assert_close(gradient, prior.gradient(x), rtol=0, atol=0)
+    torch.testing.assert_close(energy, prior(x), rtol=0, atol=TOLERANCE)
+
+
+@EVERY
+def test_entries_are_independent(name: str) -> None:
+    prior, _, x = make(name)
+    energy, gradient = prior.energy_and_gradient(x)
+    for k in range(len(x)):
+        alone = prior.energy_and_gradient(x[k : k + 1])
+        torch.testing.assert_close(energy[k : k + 1], alone[0], rtol=0, atol=TOLERANCE)
+        torch.testing.assert_close(gradient[k : k + 1], alone[1], rtol=0, atol=TOLERANCE)
+
+
+@EVERY
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_dtype_and_layout(name: str, dtype: torch.dtype) -> None:
+    prior, shape, x = make(name, dtype)
+    energy, gradient = prior.energy_and_gradient(x)
+    assert energy.dtype == gradient.dtype == dtype
+    assert energy.shape == shape[:1]
+    assert gradient.shape == shape
+    other = prior.energy_and_gradient(x.contiguous(memory_format=torch.channels_last))[1]
+    torch.testing.assert_close(gradient, other, rtol=1e-4, atol=1e-6)
+
+
+@EVERY
+def test_exports_with_dynamic_sizes(name: str) -> None:
+    prior, shape, x = make(name)
+
+    class Gradient(torch.nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.prior = prior
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            return self.prior.gradient(x)
+
+    sizes = {2: torch.export.Dim("height", min=16), 3: torch.export.Dim("width", min=16)}
+    program = torch.export.export(Gradient(), (x,), dynamic_shapes=(sizes,), strict=False).module()
+    for size in ((19, 18), (20, 23), (21, 16)):
+        other = random((*shape[:2], *size), seed=5)
+        torch.testing.assert_close(program(other), prior.gradient(other), rtol=0, atol=TOLERANCE)
+
+
+@EVERY
+@pytest.mark.parametrize("shape", [(3, 20, 20), (2, 4, 20, 20), (1, 2, 20, 20)])
+def test_wrong_images_are_refused(name: str, shape: tuple[int, ...]) -> None:
+    prior, _, _ = make(name)
+    with pytest.raises(ValueError, match="takes images"):
+        prior(torch.zeros(shape, dtype=torch.float64))

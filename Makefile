@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
 
-.PHONY: demo test check bench clean
+.PHONY: demo test test-all check bench clean
 
 $(VENV)/.python:
 	@$(PYTHON) -c 'import sys; sys.exit("fastreg needs Python 3.11 or newer, this is " + sys.version.split()[0] if sys.version_info < (3, 11) else 0)'
@@ -26,14 +26,18 @@ $(VENV)/.dev: $(VENV)/.test
 demo: $(VENV)/.base
 	$(BIN)/fastreg demo --output demo
 
+# without the sweeps that are marked slow
 test: $(VENV)/.test
+	$(BIN)/python -m pytest -m 'not slow' $(ARGS)
+
+test-all: $(VENV)/.test
 	$(BIN)/python -m pytest $(ARGS)
 
 check: $(VENV)/.dev
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy -p fastreg
-	$(BIN)/python -m pytest --doctest-modules fastreg/restorer.py fastreg/operators fastreg/metrics.py tests/test_docs.py
+	$(BIN)/python -m pytest --doctest-modules fastreg tests/test_docs.py
 
 bench: $(VENV)/.test
 	mkdir -p bench/results

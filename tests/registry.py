@@ -11,7 +11,7 @@ from functools import partial
 import torch
 
 from fastreg.operators import Blur, Identity, LinearOperator, Mask, gaussian_psf
-from fastreg.priors import PatchCritic, Regularizer
+from fastreg.priors import DnCNN, FFDNet, NetworkDenoiser, PatchCritic, Regularizer, UNet
 from fastreg.solvers import Adam, GradientDescent, Solver
 
 Shape = tuple[int, int, int, int]
@@ -101,4 +101,22 @@ REGULARIZERS: dict[str, RegularizerFactory] = {
 SOLVERS: dict[str, Callable[[], Solver]] = {
     "adam": lambda: Adam(iterations=4),
     "gradient_descent": lambda: GradientDescent(iterations=4),
+}
+
+DenoiserFactory = Callable[[torch.dtype], NetworkDenoiser]
+
+
+def _denoiser(make: Callable[[], NetworkDenoiser], dtype: torch.dtype) -> NetworkDenoiser:
+    """Denoiser with random weights."""
+    torch.manual_seed(0)
+    return make().to(dtype)
+
+
+DENOISERS: dict[str, DenoiserFactory] = {
+    "unet_relu": partial(_denoiser, lambda: UNet(3, (4, 6, 8), 1)),
+    "unet_silu": partial(_denoiser, lambda: UNet(1, (4, 5), 2, "silu", bias=True, residual=False)),
+    "dncnn": partial(_denoiser, lambda: DnCNN(1, 4, 5)),
+    "dncnn_noise_map": partial(_denoiser, lambda: DnCNN(3, 4, 4, "elu", noise_map=True, residual=False)),
+    "dncnn_dilated": partial(_denoiser, lambda: DnCNN(3, 4, 3, "leaky_relu", dilations=(1, 2, 3))),
+    "ffdnet": partial(_denoiser, lambda: FFDNet(3, 5, 4, "softplus")),
 }

@@ -3,9 +3,26 @@
 from __future__ import annotations
 
 from fastreg.priors.base import Denoiser, Prior, Regularizer
+from fastreg.priors.dncnn import DnCNN, FFDNet
+from fastreg.priors.network import NetworkDenoiser
 from fastreg.priors.patch_critic import ALR, ALR_RELEASED, Layer, PatchCritic, alr_layers
+from fastreg.priors.unet import UNet
 
 #: Every prior by its kind.
-PRIORS: dict[str, type[Prior]] = {cls.kind: cls for cls in (PatchCritic,)}
+PRIORS: dict[str, type[Prior]] = {cls.kind: cls for cls in (PatchCritic, UNet, DnCNN, FFDNet)}
 
-__all__ = ["ALR", "ALR_RELEASED", "PRIORS", "Denoiser", "Layer", "PatchCritic", "Prior", "Regularizer", "alr_layers"]
+__all__ = [
+    "ALR",
+    "ALR_RELEASED",
+    "PRIORS",
+    "Denoiser",
+    "DnCNN",
+    "FFDNet",
+    "Layer",
+    "NetworkDenoiser",
+    "PatchCritic",
+    "Prior",
+    "Regularizer",
+    "UNet",
+    "alr_layers",
+]

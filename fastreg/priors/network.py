@@ -1,0 +1,121 @@
+"""Denoisers that are one network on the image and a map of its noise level."""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from fastreg.priors.base import Denoiser
+from fastreg.priors.layers import Layer
+
+
+class NetworkDenoiser(Denoiser):
+    """A denoiser D(x, σ) = x − N(x, σ), or N(x, σ), with a network N of `fastreg.priors.layers`.
+
+    Images whose sides are not a multiple of `multiple` are extended to the right and at the bottom by repeating their border,
+    and the result is cropped. The network computes in the dtype of its weights, everything else in that of the image.
+
+    Parameters
+    ----------
+    network
+        From ``[B, channels (+ 1), H, W]`` to ``[B, channels, H, W]``.
+    channels
+        Of the images.
+    residual
+        Whether the network's value is the noise (True) or the clean image (False).
+    noise_map
+        Whether the network takes σ, as one more channel that is constant. One without removes noise of the level that it learned.
+    multiple
+        What height and width have to be multiples of inside the network.
+    reach
+        Distance in pixels beyond which no pixel of the image has an effect on one of the result.
+    """
+
+    def __init__(
+        self, network: Layer, channels: int, *, residual: bool, noise_map: bool, multiple: int = 1, reach: int
+    ) -> None:
+        super().__init__()
+        self.network = network
+        self.channels = channels
+        self.residual = residual
+        self.noise_map = noise_map
+        self.multiple = multiple
+        self.reach = reach
+
+    def forward(self, x: Tensor, sigma: Tensor) -> Tensor:
+        """Clean images ``[B, C, H, W]`` from images with noise of standard deviation `sigma` ``[B]``.
+
+        Raises
+        ------
+        ValueError
+            If x is not a batch of images with `channels` channels, or there is not one sigma for each.
+        """
+        return self._clean(x, self.network(self._input(x, sigma)))
+
+    def linearize(self, x: Tensor, sigma: Tensor) -> tuple[Tensor, tuple[Tensor, ...]]:
+        """The value of `forward`, and what `vjp` needs to know of x and sigma."""
+        tape: list[Tensor] = []
+        value = self.network(self._input(x, sigma), tape)
+        return self._clean(x, value), tuple(tape)
+
+    def vjp(self, saved: tuple[Tensor, ...], v: Tensor) -> Tensor:
+        """The gradient of ⟨D(x, σ), v⟩ in x, for v ``[B, C, H, W]``; exact at the border, too."""
+        product = -v if self.residual else v
+        if self.multiple > 1:
+            product = F.pad(product, self._margins(v))
+        product = self.network.vjp(self._cast(product), list(saved))[:, : self.channels]
+        product = product.to(v.dtype).contiguous()
+        if self.multiple > 1:
+            product = _fold(_fold(product, 3, v.shape[3]), 2, v.shape[2])
+        return v + product if self.residual else product
+
+    def _input(self, x: Tensor, sigma: Tensor) -> Tensor:
+        """What the network takes."""
+        if x.ndim != 4 or x.shape[1] != self.channels:
+            raise ValueError(f"the denoiser takes images [B, {self.channels}, H, W], got {list(x.shape)}")
+        if sigma.shape != x.shape[:1]:
+            raise ValueError(f"the denoiser takes one sigma an image, [{x.shape[0]}], got {list(sigma.shape)}")
+        if self.multiple > 1:
+            x = F.pad(x, self._margins(x), mode="replicate")
+        if self.noise_map:
+            x = torch.cat([x, sigma.to(x.dtype).view(-1, 1, 1, 1).expand(-1, 1, *x.shape[-2:])], 1)
+        return self._cast(x)
+
+    def _clean(self, x: Tensor, value: Tensor) -> Tensor:
+        """The clean image from the network's value."""
+        if self.multiple > 1:
+            value = _crop(_crop(value, 2, x.shape[2]), 3, x.shape[3])
+        value = value.to(x.dtype).contiguous()
+        return x - value if self.residual else value
+
+    def _margins(self, x: Tensor) -> tuple[int, int, int, int]:
+        """What is missing to a multiple: left, right, top, bottom."""
+        height, width = (self.multiple * ((n + self.multiple - 1) // self.multiple) - n for n in x.shape[-2:])
+        return (0, width, 0, height)
+
+    def _cast(self, x: Tensor) -> Tensor:
+        """In the dtype of the weights, and with the channels last where convolutions are fastest so.
+
+        On a CPU they are in every precision; on an H200 those in half precision are, and those in float32 are not.
+        """
+        weight = next(self.network.parameters())
+        last = x.device.type == "cpu" or weight.dtype in (torch.float16, torch.bfloat16)
+        return x.to(weight.dtype, memory_format=torch.channels_last if last else torch.preserve_format)
+
+
+def _crop(v: Tensor, dim: int, size: int) -> Tensor:
+    """The first `size` lines. A slice would make a program with open sizes depend on whether there are more."""
+    return v.index_select(dim, torch.arange(size, device=v.device))
+
+
+def _fold(v: Tensor, dim: int, size: int) -> Tensor:
+    """Transpose of repeating the last of `size` lines up to the length of v: what is beyond returns to that line.
+
+    Without a branch on how much is beyond, for programs with open sizes; `fastreg.kernels.boundary` knows its margins.
+    """
+    shape = [1, 1, 1, 1]
+    shape[dim] = -1
+    beyond = (torch.arange(v.shape[dim], device=v.device) >= size).view(shape)
+    last = (torch.arange(size, device=v.device) == size - 1).view(shape)
+    return _crop(v, dim, size) + last * (v * beyond).sum(dim, keepdim=True)

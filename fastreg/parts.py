@@ -58,13 +58,20 @@ def build(table: Mapping[str, type[T]], description: Mapping[str, Any], **tensor
         raise ValueError(f"the settings of the {kind} do not fit it: {error}") from error
 
 
+def fingerprint(module: nn.Module) -> str:
+    """SHA-256 of the names, dtypes, shapes and values of a module's tensors."""
+    result = hashlib.sha256()
+    for name, value in sorted(module.state_dict().items()):
+        result.update(f"{name} {value.dtype} {list(value.shape)}\n".encode())
+        result.update(value.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().tobytes())
+    return result.hexdigest()
+
+
 def digest(*parts: nn.Module) -> str:
     """SHA-256 of the kinds, settings and tensors of parts: equal digests restore alike."""
     result = hashlib.sha256()
     for part in parts:
         about = describe(part) if hasattr(part, "kind") else {"kind": type(part).__name__}  # type: ignore[arg-type]
         result.update(json.dumps(about, sort_keys=True).encode())
-        for name, value in sorted(part.state_dict().items()):
-            result.update(f"{name} {value.dtype} {list(value.shape)}".encode())
-            result.update(value.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().tobytes())
+        result.update(fingerprint(part).encode())
     return result.hexdigest()

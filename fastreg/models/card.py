@@ -59,7 +59,7 @@ class ModelCard:
     measured
         What was measured of the model: PSNR on held-out images, channels that are alive, and so on.
     sha256
-        `fastreg.models.fingerprint` of the weights.
+        `fastreg.models.fingerprint` of the loaded weights; `save_model` fills it in.
     license, source
         Terms of use, and the paper or project it comes from.
     """
@@ -95,7 +95,8 @@ class ModelCard:
             raise ValueError(f"it has no model card of schema {SCHEMA}")
         try:
             tasks = {name: _known(TaskSettings, entry) for name, entry in document.pop("tasks", {}).items()}
-            return _known(cls, {**document, "tasks": tasks})
+            card: ModelCard = _known(cls, {**document, "tasks": tasks})
+            return card
         except (TypeError, AttributeError) as error:
             raise ValueError(f"its model card is damaged: {error}") from error
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import torch
 from torch import Tensor, nn
@@ -15,8 +15,8 @@ class WeightRule(nn.Module):
     With a data term divided by sigma^2 and a prior that does not depend on the noise, sigma * lambda is what keeps the two in
     balance: a gradient step removes sigma^2 lambda |Omega| grad R from the image, which is to be proportional to sigma.
 
-    It is evaluated in float64: a solve amplifies the last digit of lambda, and programs in other languages read the same rule
-    from an artefact.
+    It is evaluated in float64, which ``.float()`` and ``.to(dtype)`` do not change: a solve amplifies the last digit of lambda,
+    and programs in other languages read the same rule from an artefact.
 
     Parameters
     ----------
@@ -38,7 +38,7 @@ class WeightRule(nn.Module):
         super().__init__()
         if not pairs:
             raise ValueError("a weight rule needs at least one point (sigma, lambda), got none")
-        table = torch.tensor(pairs, dtype=torch.float64)
+        table = torch.tensor(pairs, dtype=torch.float64, device="cpu")
         if table.ndim != 2 or table.shape[1] != 2 or not bool((table > 0).all()):
             raise ValueError(f"the points of a weight rule are pairs of positive numbers, got {list(pairs)}")
         if not bool((table[1:, 0] > table[:-1, 0]).all()):
@@ -47,6 +47,12 @@ class WeightRule(nn.Module):
         self.exponent = exponent
         self.register_buffer("knots", logarithms[:, 0])
         self.register_buffer("values", logarithms[:, 1] + exponent * logarithms[:, 0])
+
+    def _apply(self, fn: Callable[..., Tensor], recurse: bool = True) -> WeightRule:
+        """Moves the points between devices; a change of the dtype, as by ``.float()``, leaves them as they are."""
+        device = fn(torch.empty(0, device=self.knots.device)).device
+        super()._apply(lambda tensor: tensor.to(device), recurse)  # type: ignore[no-untyped-call]
+        return self
 
     @classmethod
     def constant(cls, weight: float) -> WeightRule:

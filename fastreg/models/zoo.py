@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
-import hashlib
+import copy
+import dataclasses
 import os
 from pathlib import Path
 
 import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
-from torch import Tensor, nn
+from torch import Tensor
 
 from fastreg.io.atomic import replacing
 from fastreg.models.card import ModelCard
-from fastreg.parts import build
+from fastreg.parts import build, fingerprint
 from fastreg.priors import PRIORS, Prior
 
 WEIGHTS = Path(__file__).parent / "weights"
@@ -53,7 +54,9 @@ def load(name: str | os.PathLike[str], device: torch.device | str = "cpu") -> Pr
         )
     card, tensors = read_model(path)
     try:
-        model = build(PRIORS, {"kind": card.kind, "settings": card.settings}).float()
+        # whatever the default dtype and device of the process are, and without a draw from its source of randomness
+        with torch.random.fork_rng(devices=[]), torch.device("cpu"):
+            model = build(PRIORS, {"kind": card.kind, "settings": card.settings}).float()
         model.load_state_dict(tensors)
     except (ValueError, RuntimeError) as error:
         raise ValueError(f"the weights in {path} do not fit the model its card describes: {error}") from error
@@ -75,18 +78,32 @@ def read_model(path: str | os.PathLike[str]) -> tuple[ModelCard, dict[str, Tenso
     return card, tensors
 
 
-def save_model(model: nn.Module, path: str | os.PathLike[str], card: ModelCard) -> None:
-    """Write weights and card as one safetensors file, whole or not at all."""
-    tensors = {key: value.detach().cpu().contiguous() for key, value in model.state_dict().items()}
+def save_model(model: Prior, path: str | os.PathLike[str], card: ModelCard, half: bool = False) -> ModelCard:
+    """Write weights and card as one safetensors file, whole or not at all.
+
+    Parameters
+    ----------
+    model
+        In float32.
+    path
+        The ``.safetensors`` file.
+    card
+        What to say of it.
+    half
+        Round the weights to float16 in the file; `load` makes them float32 again.
+
+    Returns
+    -------
+    ModelCard
+        The card as it was written: its `sha256` is the fingerprint of the weights that `load` gives.
+    """
+    loaded = copy.deepcopy(model).cpu().float()
+    tensors = {key: value.contiguous() for key, value in loaded.state_dict().items()}
+    if half:
+        tensors = {key: value.half() if value.is_floating_point() else value for key, value in tensors.items()}
+        loaded.load_state_dict(tensors)
+    card = dataclasses.replace(card, sha256=fingerprint(loaded))
     data = save(tensors, metadata={"fastreg": card.dump()})
     with replacing(path) as temporary:
         temporary.write_bytes(data)
-
-
-def fingerprint(model: nn.Module) -> str:
-    """SHA-256 of the names, dtypes and values of a model's tensors."""
-    digest = hashlib.sha256()
-    for key, value in sorted(model.state_dict().items()):
-        digest.update(f"{key} {value.dtype} {list(value.shape)}\n".encode())
-        digest.update(value.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().tobytes())
-    return digest.hexdigest()
+    return card

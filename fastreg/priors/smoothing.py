@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Iterable
 
 import torch
 from torch import Tensor
 
-from fastreg.priors import PatchCritic
+from fastreg.parts import fingerprint
+from fastreg.priors.patch_critic import PatchCritic
 
 #: Sharpness of the models that ship, see `smooth`: half of it costs PSNR at low noise, three times as much amplifies rounding.
 SHARPNESS = 12.0
@@ -36,6 +38,11 @@ def smooth(critic: PatchCritic, images: Iterable[Tensor], sharpness: float = SHA
     sharpness
         How many times narrower than the spread of a layer the rounded kink is.
 
+    Returns
+    -------
+    PatchCritic
+        Frozen; it has the model card of the critic, with its own settings and fingerprint.
+
     Raises
     ------
     ValueError
@@ -56,6 +63,8 @@ def smooth(critic: PatchCritic, images: Iterable[Tensor], sharpness: float = SHA
     for k, (weight, bias) in enumerate(zip(critic.weights, critic.biases, strict=True)):
         result.weights[k].copy_(weight * (after[k] / before[k]))
         result.biases[k].copy_(bias * after[k])
+    if critic.card is not None:
+        result.card = dataclasses.replace(critic.card, settings=result.settings, sha256=fingerprint(result))
     return result.requires_grad_(False)
 
 

@@ -6,10 +6,11 @@ import pytest
 import torch
 from torch import Tensor
 
-from fastreg import Restorer
+from fastreg import Restorer, models
 from fastreg.compiled.samples import photograph
 from fastreg.priors import PatchCritic, alr_layers
 from fastreg.priors.smoothing import smooth
+from fastreg.solvers import Adam
 
 
 def critic(activation: str = "relu") -> PatchCritic:
@@ -63,7 +64,7 @@ def test_rounding_is_amplified_no_more() -> None:
     kinked = critic()
     distances = []
     for prior in (kinked, smooth(kinked, [clean, y])):
-        restorer = Restorer(prior=prior, weight=1.0)
+        restorer = Restorer(prior=prior, solver=Adam(), weight=1.0)
         distances.append(float((restorer(y, sigma=0.2) - restorer(near, sigma=0.2)).square().mean().sqrt()))
     assert distances[1] < 0.2 * distances[0]
     assert distances[1] < 1e-4
@@ -81,3 +82,14 @@ def test_rounding_is_amplified_no_more() -> None:
 def test_what_cannot_be_made_smooth(made: PatchCritic, batches: list[Tensor], sharpness: float, message: str) -> None:
     with pytest.raises(ValueError, match=message):
         smooth(made, batches, sharpness)
+
+
+def test_a_smooth_critic_keeps_its_card() -> None:
+    sharp = critic()
+    assert smooth(sharp, [images()]).card is None
+    tasks = {"denoise": models.TaskSettings([[0.1, 2.0]])}
+    sharp.card = models.ModelCard("mine", "patch_critic", sharp.settings, tasks=tasks, sha256=models.fingerprint(sharp))
+    rounded = smooth(sharp, [images()])
+    assert rounded.card is not None
+    assert (rounded.card.tasks, rounded.card.settings) == (tasks, rounded.settings)
+    assert rounded.card.sha256 == models.fingerprint(rounded) != sharp.card.sha256

@@ -5,8 +5,9 @@ from __future__ import annotations
 import abc
 import dataclasses
 import math
-from collections.abc import Sequence
-from typing import Any, ClassVar
+from collections.abc import Mapping, Sequence
+from types import MappingProxyType
+from typing import Any, ClassVar, Self
 
 import numpy as np
 import torch
@@ -47,6 +48,23 @@ class Measurement:
         return batch, c, self.scale * h + self.margin[0], self.scale * w + self.margin[1]
 
 
+@dataclasses.dataclass(frozen=True)
+class Input:
+    """A tensor that the constructor of an operator takes and keeps as a buffer, and that can be an input of a program.
+
+    Parameters
+    ----------
+    content
+        ``"psf"``: not negative, with a sum of one, ``[k_h, k_w]``. ``"mask"``: weights in [0, 1], kept as
+        ``[B or 1, c or 1, h or 1, w or 1]``.
+    sized
+        Whether it has the size of a measurement. It is then always an input of an exported program; any other only on request.
+    """
+
+    content: str
+    sized: bool = False
+
+
 class LinearOperator(nn.Module, abc.ABC):
     """A linear degradation A from images ``[B, C, H, W]`` to measurements ``[B, c, h, w]``, real or complex.
 
@@ -60,8 +78,8 @@ class LinearOperator(nn.Module, abc.ABC):
     kind: ClassVar[str]
     #: What undoing the degradation is called: the name in `fastreg.tasks.TASKS`, and in model cards.
     task: ClassVar[str]
-    #: Buffers that can be inputs of a program, and tensors that the constructor takes under the same names.
-    inputs: ClassVar[tuple[str, ...]] = ()
+    #: Buffers that can be inputs of a program, by their names; the constructor takes them under the same names.
+    inputs: ClassVar[Mapping[str, Input]] = MappingProxyType({})
     #: Conjugate gradient iterations of the default `proximal`.
     proximal_iterations: int = 20
     #: Power iterations of the default `norm`.
@@ -71,6 +89,11 @@ class LinearOperator(nn.Module, abc.ABC):
     def settings(self) -> dict[str, Any]:
         """Arguments of the constructor but for `inputs`, as plain JSON values."""
         return {}
+
+    def replaced(self, **tensors: Any) -> Self:
+        """The same operator with other tensors in the place of some of its `inputs`."""
+        kept = {name: getattr(self, name) for name in self.inputs if name not in tensors}
+        return type(self)(**self.settings, **kept, **tensors)
 
     def measurement(self) -> Measurement:
         """How measurements relate to images; of the same shape unless an operator says otherwise."""

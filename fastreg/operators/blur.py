@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 import torch
@@ -12,7 +13,7 @@ from fastreg.kernels.blur_gradient.open_path import Open, inverse, prefers_fouri
 from fastreg.kernels.blur_gradient.paths import Fourier
 from fastreg.kernels.blur_gradient.planner import Plan, Planner
 from fastreg.kernels.boundary import BOUNDARIES, Margins, pad
-from fastreg.operators.base import LinearOperator, Measurement, as_numbers, check_images
+from fastreg.operators.base import Input, LinearOperator, Measurement, as_numbers, check_images
 
 
 class _Memo(NamedTuple):
@@ -64,7 +65,7 @@ class Blur(LinearOperator):
 
     kind = "blur"
     task = "deblur"
-    inputs = ("psf",)
+    inputs = MappingProxyType({"psf": Input("psf")})
     psf: Tensor
 
     def __init__(

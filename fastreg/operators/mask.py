@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from types import MappingProxyType
 from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from fastreg.operators.base import LinearOperator, as_numbers, check_images, inner
+from fastreg.operators.base import Input, LinearOperator, as_numbers, check_images, inner
 
 # How much a coarser scale of `initial` counts against the pixels that a finer one sees.
 _PRIOR = 0.003
@@ -42,7 +43,7 @@ class Mask(LinearOperator):
 
     kind = "mask"
     task = "inpaint"
-    inputs = ("mask",)
+    inputs = MappingProxyType({"mask": Input("mask", sized=True)})
     mask: Tensor
 
     def __init__(self, mask: Any) -> None:

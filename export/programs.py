@@ -137,10 +137,6 @@ class DirectBlur(Blur):
         """Gradient of half the squared residual, A*(A x - y)."""
         return self.adjoint(self(x) - y)
 
-    def norm(self, shape: tuple[int, ...]) -> Tensor:
-        """Spectral norm, by power iteration under every rule."""
-        return super(Blur, self).norm((1, 1, *shape[-2:]))
-
 
 def without_fourier(restorer: Restorer) -> Restorer:
     """The same restorer with a `DirectBlur` where it has a `Blur`."""

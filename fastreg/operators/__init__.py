@@ -4,10 +4,27 @@ from __future__ import annotations
 
 from fastreg.operators.base import Input, LinearOperator, Measurement
 from fastreg.operators.blur import Blur, gaussian_psf
+from fastreg.operators.downsample import Downsample
+from fastreg.operators.fourier import FourierSampling
 from fastreg.operators.identity import Identity
 from fastreg.operators.mask import Mask
+from fastreg.operators.mosaic import Mosaic
 
 #: Every operator by its kind.
-OPERATORS: dict[str, type[LinearOperator]] = {cls.kind: cls for cls in (Identity, Mask, Blur)}
+OPERATORS: dict[str, type[LinearOperator]] = {
+    cls.kind: cls for cls in (Identity, Mask, Blur, Downsample, Mosaic, FourierSampling)
+}
 
-__all__ = ["OPERATORS", "Blur", "Identity", "Input", "LinearOperator", "Mask", "Measurement", "gaussian_psf"]
+__all__ = [
+    "OPERATORS",
+    "Blur",
+    "Downsample",
+    "FourierSampling",
+    "Identity",
+    "Input",
+    "LinearOperator",
+    "Mask",
+    "Measurement",
+    "Mosaic",
+    "gaussian_psf",
+]

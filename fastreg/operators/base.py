@@ -13,6 +13,8 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from fastreg.operators.conjugate_gradients import conjugate_gradients
+
 
 @dataclasses.dataclass(frozen=True)
 class Measurement:
@@ -40,7 +42,7 @@ class Measurement:
 
     def image_shape(self, measurement: Sequence[int], channels: int | None = None) -> tuple[int, int, int, int]:
         """Shape of the image that a measurement of a shape came from; `channels` decides where the measurement does not."""
-        batch, c, h, w = measurement
+        batch, c, h, w = measurement[:4]
         if self.image_channels is not None:
             c = self.image_channels
         elif self.channels is not None:
@@ -80,10 +82,20 @@ class LinearOperator(nn.Module, abc.ABC):
     task: ClassVar[str]
     #: Buffers that can be inputs of a program, by their names; the constructor takes them under the same names.
     inputs: ClassVar[Mapping[str, Input]] = MappingProxyType({})
-    #: Conjugate gradient iterations of the default `proximal`.
-    proximal_iterations: int = 20
-    #: Power iterations of the default `norm`.
-    norm_iterations: int = 30
+    #: Conjugate gradient steps of the default `proximal`.
+    proximal_iterations: int = 25
+
+    def __init__(self) -> None:
+        super().__init__()
+        for name in ("kind", "task"):
+            value = getattr(type(self), name, None)
+            if not isinstance(value, str) or not value:
+                raise TypeError(f"the operator {type(self).__name__} must set the class attribute {name}, a name, got {value!r}")
+
+    @property
+    def selects(self) -> bool:
+        """Whether every measured value is one value of the image, or zero: then any separable fidelity has a proximal map."""
+        return False
 
     @property
     def settings(self) -> dict[str, Any]:
@@ -110,6 +122,10 @@ class LinearOperator(nn.Module, abc.ABC):
     def gradient(self, x: Tensor, y: Tensor) -> Tensor:
         """Gradient of half the squared residual, A*(A x - y)."""
         return self.adjoint(self(x) - y)
+
+    def normal(self, x: Tensor) -> Tensor:
+        """A*A x."""
+        return self.adjoint(self(x))
 
     def initial(self, y: Tensor) -> Tensor:
         """First image for an iteration, made from a measurement: `y` itself unless an operator knows better."""
@@ -165,6 +181,13 @@ class LinearOperator(nn.Module, abc.ABC):
         """
         return self
 
+    def without_fourier(self) -> LinearOperator:
+        """The same operator without Fourier transforms and complex numbers, for runtimes that lack them (ONNX Runtime).
+
+        Complex measurements become real ones with a trailing axis of 2, the real and the imaginary part.
+        """
+        return self
+
     def proximal(self, z: Tensor, y: Tensor, step: Tensor | float) -> Tensor:
         """Proximal map of the data term: ``argmin_x ||A x - y||^2 / 2 + ||x - z||^2 / (2 step)``.
 
@@ -175,46 +198,39 @@ class LinearOperator(nn.Module, abc.ABC):
         y
             Measurement.
         step
-            Positive; a number, or a tensor that broadcasts against ``[B, 1, 1, 1]``.
+            Positive; a number, or a tensor ``[B, 1, 1, 1]``.
 
         Notes
         -----
-        Solves (I + step A*A) x = z + step A* y by `proximal_iterations` steps of conjugate gradients from z.
+        The solution is x = z - A* u with (I + step A A*) u = step (A z - y), solved for u by `proximal_iterations` steps of
+        conjugate gradients, preconditioned by `precondition`.
         """
-        x = z
-        residual = -step * self.gradient(x, y)  # right-hand side less (I + step A*A) z
-        direction = residual
-        square = inner(residual, residual)
-        for _ in range(self.proximal_iterations):
-            image = direction + step * self.adjoint(self(direction))
-            curvature = inner(direction, image)
-            length = square / torch.where(curvature > 0, curvature, 1)
-            x = x + length * direction
-            residual = residual - length * image
-            following = inner(residual, residual)
-            direction = residual + following / torch.where(square > 0, square, 1) * direction
-            square = following
-        return x
+        u = conjugate_gradients(
+            lambda u: u + step * self(self.adjoint(u)),
+            step * (self(z) - y),
+            self.proximal_iterations,
+            lambda u: self.precondition(u, step),
+        )
+        return z - self.adjoint(u)
 
-    def norm(self, shape: tuple[int, ...]) -> Tensor:
-        """Spectral norm of A on images of `shape` ``(B, C, H, W)``, a tensor of no dimension.
+    def precondition(self, u: Tensor, step: Tensor | float) -> Tensor:
+        """An approximation of (I + step A A*)^-1 u for a measurement u; `u` itself unless an operator knows better."""
+        return u
 
-        The default is a power iteration from a fixed positive image; it converges from below.
+    @property
+    def norm(self) -> Tensor:
+        """Spectral norm of A or an upper bound, a tensor of no dimension.
+
+        Operators have a closed form or a bound. This default is an estimate: 40 power iterations on images of 64 x 64 pixels.
         """
-        like = next(iter(self.buffers()), None)
-        dtype = like.dtype if like is not None and like.dtype.is_floating_point else torch.float32
-        device = None if like is None else like.device
-        x = torch.ones((1, *shape[1:]), dtype=dtype, device=device)
-        # a positive image with a little of every frequency
-        rows = torch.arange(shape[-2], dtype=dtype, device=device)[:, None]
-        columns = torch.arange(shape[-1], dtype=dtype, device=device)
-        x = x + 0.5 * torch.sin(1 + rows * columns + rows + 2 * columns)
-        square = inner(x, x)
-        for _ in range(self.norm_iterations):
-            x = x / torch.where(square > 0, square, 1).sqrt()  # the zero operator has norm zero, not NaN
-            x = self.adjoint(self(x))
-            square = inner(x, x)
-        return square.sqrt().sqrt().reshape(())
+        channels = self.measurement().image_channels or self.measurement().channels or 1
+        like = next((buffer for buffer in self.buffers() if buffer.is_floating_point()), torch.empty(0))
+        size = 64 * self.measurement().scale
+        x = torch.rand((1, channels, size, size), generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+        x = x.to(like)
+        for _ in range(40):
+            x = self.normal(x / x.norm().clamp(min=torch.finfo(x.dtype).tiny))  # the zero operator has norm zero, not NaN
+        return x.norm().sqrt()
 
 
 def check_images(y: Tensor, complex_numbers: bool = False) -> None:
@@ -256,6 +272,25 @@ def as_numbers(value: Any, name: str) -> Tensor:
     return numbers
 
 
-def inner(a: Tensor, b: Tensor) -> Tensor:
-    """Inner products of the entries of a batch, shaped to multiply images."""
-    return (a * b).flatten(1).sum(1).reshape(-1, 1, 1, 1)
+def check_mask(mask: Any) -> Tensor:
+    """Weights in [0, 1] of any kind of number as float32 ``[B, C, H, W]``; raises `TypeError` or `ValueError`."""
+    weights = as_numbers(mask, "a mask")
+    if not 2 <= weights.ndim <= 4:
+        raise ValueError(f"a mask is [H, W], [C, H, W] or [B, C, H, W], got the shape {list(weights.shape)}")
+    low, high = float(weights.min()), float(weights.max())
+    if low < 0 or high > 1:
+        raise ValueError(f"the weights of a mask are in [0, 1], got values from {low:g} to {high:g}")
+    return weights.reshape((1,) * (4 - weights.ndim) + tuple(weights.shape)).float()
+
+
+def fit_mask(mask: Tensor, y: Tensor) -> None:
+    """Raise `ValueError` where a mask ``[B, C, H, W]`` does not fit measurements `y`."""
+    batch, channels, height, width = mask.shape
+    if tuple(y.shape[-2:]) != (height, width):
+        raise ValueError(
+            f"the mask is {height} x {width} pixels (height x width), got images of {y.shape[-2]} x {y.shape[-1]}"
+        )
+    if channels not in (1, y.shape[1]):
+        raise ValueError(f"the mask has {channels} channels, got images of {y.shape[1]}")
+    if batch not in (1, y.shape[0]):
+        raise ValueError(f"the mask is for a batch of {batch} images, got {y.shape[0]}")

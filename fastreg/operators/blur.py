@@ -13,7 +13,11 @@ from fastreg.kernels.blur_gradient.open_path import Open, inverse, prefers_fouri
 from fastreg.kernels.blur_gradient.paths import Fourier
 from fastreg.kernels.blur_gradient.planner import Plan, Planner
 from fastreg.kernels.boundary import BOUNDARIES, Margins, pad
+from fastreg.operators import dft
 from fastreg.operators.base import Input, LinearOperator, Measurement, as_numbers, check_images
+
+#: To 2 % of the spectral norm under the rules `reflect` and `replicate`.
+_NORM_ITERATIONS = 8
 
 
 class _Memo(NamedTuple):
@@ -66,6 +70,8 @@ class Blur(LinearOperator):
     kind = "blur"
     task = "deblur"
     inputs = MappingProxyType({"psf": Input("psf")})
+    #: To 0.02 dB of the limit, where the data weigh 170 times as much as the image that they correct.
+    proximal_iterations = 12
     psf: Tensor
 
     def __init__(
@@ -147,7 +153,7 @@ class Blur(LinearOperator):
 
     def adjoint(self, y: Tensor) -> Tensor:
         """Transpose: correlate with the PSF, then fold what lies beyond the border back to where it was copied from."""
-        shape = self.image_shape(tuple(y.shape))
+        shape = Blur.measurement(self).image_shape(tuple(y.shape))
         self._require(shape[-2], shape[-1])
         return self._way(y, shape).adjoint(y)
 
@@ -182,12 +188,30 @@ class Blur(LinearOperator):
         power = gain.real.square() + gain.imag.square()
         return z - inverse(residual(gain, z, y) * gain.conj() * (step / (1 + step * power)), z)
 
-    def norm(self, shape: tuple[int, ...]) -> Tensor:
-        """Spectral norm on images of `shape` ``(B, C, H, W)``: exact for `circular`, else by power iteration."""
-        self._require(shape[-2], shape[-1])
-        if self.boundary != "circular":
-            return super().norm((1, 1, *shape[-2:]))  # all channels see the same PSF
-        return transfer(self.psf, shape[-2], shape[-1]).abs().max()
+    def precondition(self, u: Tensor, step: Tensor | float) -> Tensor:
+        """(I + step A A*)^-1 u as it is for `circular`, in closed form: for any other rule an approximation."""
+        return dft.multiply(u, 1 / (1 + step * self.power(u.shape[-2], u.shape[-1]).to(u.dtype)))
+
+    def power(self, height: int, width: int) -> Tensor:
+        """Gain of A A* on measurements of that size, for the rule `circular`."""
+        return dft.power(self.psf, height, width)
+
+    @property
+    def norm(self) -> Tensor:
+        """Upper bound of the spectral norm, for images at least three times as large as the PSF; exact for `circular`.
+
+        A A* has no negative entry: the square of its norm is at most the largest ratio (A A* u)(i) / u(i) of any positive u
+        (Collatz and Wielandt). That of u = 1 cannot be lowered for large images, but where the border counts double: there a few
+        power iterations do.
+        """
+        scale = self.measurement().scale
+        u = self.psf.new_ones(1, 1, *(-(-3 * side // scale) for side in self.psf.shape))
+        bound = u.amax()
+        for _ in range(_NORM_ITERATIONS if self.boundary in ("reflect", "replicate") else 1):
+            following = self(self.adjoint(u))
+            bound = (following / u).amax()
+            u = following / bound
+        return bound.sqrt()
 
     def _way(self, like: Tensor, shape: tuple[int, ...]) -> Plan | Open:
         """How to compute for images of `shape`: as planned, or by the size of the PSF where its values cannot be looked at."""

@@ -18,12 +18,7 @@ class Identity(LinearOperator):
 
     kind = "identity"
     task = "denoise"
-    one: Tensor
-
-    def __init__(self) -> None:
-        super().__init__()
-        # a buffer, so that the norm lives on the device of the module
-        self.register_buffer("one", torch.ones(()), persistent=False)
+    selects = True
 
     def forward(self, x: Tensor) -> Tensor:
         """Degrade: x."""
@@ -33,6 +28,10 @@ class Identity(LinearOperator):
         """Transpose: y."""
         return y
 
+    def normal(self, x: Tensor) -> Tensor:
+        """A*A x: x."""
+        return x
+
     def gradient(self, x: Tensor, y: Tensor) -> Tensor:
         """Gradient of half the squared residual, x - y."""
         return x - y
@@ -41,6 +40,7 @@ class Identity(LinearOperator):
         """Proximal map of the data term in closed form, (z + step y) / (1 + step)."""
         return (z + step * y) / (1 + step)
 
-    def norm(self, shape: tuple[int, ...]) -> Tensor:
+    @property
+    def norm(self) -> Tensor:
         """Spectral norm, exactly one."""
-        return self.one
+        return torch.ones(())

@@ -9,7 +9,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from fastreg.operators.base import Input, LinearOperator, as_numbers, check_images, inner
+from fastreg.operators.base import Input, LinearOperator, check_mask, fit_mask
+from fastreg.operators.conjugate_gradients import conjugate_gradients
 
 # How much a coarser scale of `initial` counts against the pixels that a finer one sees.
 _PRIOR = 0.003
@@ -48,14 +49,12 @@ class Mask(LinearOperator):
 
     def __init__(self, mask: Any) -> None:
         super().__init__()
-        weights = as_numbers(mask, "a mask")
-        if not 2 <= weights.ndim <= 4:
-            raise ValueError(f"a mask is [H, W], [C, H, W] or [B, C, H, W], got the shape {list(weights.shape)}")
-        low, high = float(weights.min()), float(weights.max())
-        if low < 0 or high > 1:
-            raise ValueError(f"the weights of a mask are in [0, 1], got values from {low:g} to {high:g}")
-        shape = (1,) * (4 - weights.ndim) + tuple(weights.shape)
-        self.register_buffer("mask", weights.reshape(shape).float())
+        self.register_buffer("mask", check_mask(mask))
+
+    @property
+    def selects(self) -> bool:
+        """Whether all weights are zero or one."""
+        return bool(((self.mask == 0) | (self.mask == 1)).all())
 
     def extra_repr(self) -> str:
         """Shape of the mask."""
@@ -63,16 +62,8 @@ class Mask(LinearOperator):
 
     def check(self, y: Tensor) -> None:
         """Raise `ValueError` where the mask does not fit `y` ``[B, C, H, W]``."""
-        check_images(y)
-        batch, channels, height, width = self.mask.shape
-        if tuple(y.shape[-2:]) != (height, width):
-            raise ValueError(
-                f"the mask is {height} x {width} pixels (height x width), got images of {y.shape[-2]} x {y.shape[-1]}"
-            )
-        if channels not in (1, y.shape[1]):
-            raise ValueError(f"the mask has {channels} channels, got images of {y.shape[1]}")
-        if batch not in (1, y.shape[0]):
-            raise ValueError(f"the mask is for a batch of {batch} images, got {y.shape[0]}")
+        super().check(y)
+        fit_mask(self.mask, y)
 
     def forward(self, x: Tensor) -> Tensor:
         """Degrade: m x."""
@@ -81,6 +72,10 @@ class Mask(LinearOperator):
     def adjoint(self, y: Tensor) -> Tensor:
         """Transpose, the same multiplication."""
         return self.mask.to(y.dtype) * y
+
+    def normal(self, x: Tensor) -> Tensor:
+        """A*A x: m^2 x."""
+        return self.mask.to(x.dtype).square() * x
 
     def measured(self, y: Tensor) -> Tensor:
         """`y` with zeros where a pixel is missing."""
@@ -91,7 +86,8 @@ class Mask(LinearOperator):
         mask = self.mask.to(z.dtype)
         return (z + step * mask * y) / (1 + step * mask.square())
 
-    def norm(self, shape: tuple[int, ...]) -> Tensor:
+    @property
+    def norm(self) -> Tensor:
         """Spectral norm, the largest weight."""
         return self.mask.max()
 
@@ -140,18 +136,10 @@ def _smooth(x: Tensor, spacing: int) -> Tensor:
 def _biharmonic(x: Tensor, missing: Tensor) -> Tensor:
     """Lower \\|Laplacian(x)\\|^2 over the pixels where `missing` is one, by conjugate gradients, within the range of x."""
     low, high = x.amin((1, 2, 3), keepdim=True), x.amax((1, 2, 3), keepdim=True)
-    residual = -missing * _laplacian(_laplacian(x))
-    direction = residual
-    square = inner(residual, residual)
-    for _ in range(_SMOOTHING_STEPS):
-        image = _laplacian(direction)
-        curvature = inner(image, image)
-        length = square / torch.where(curvature > 0, curvature, 1)
-        x = x + length * direction
-        residual = residual - length * missing * _laplacian(image)
-        following = inner(residual, residual)
-        direction = residual + following / torch.where(square > 0, square, 1) * direction
-        square = following
+    gap = conjugate_gradients(
+        lambda d: missing * _laplacian(_laplacian(d)), -missing * _laplacian(_laplacian(x)), _SMOOTHING_STEPS
+    )
+    x = x + gap
     return torch.clamp(x, low, high)
 
 

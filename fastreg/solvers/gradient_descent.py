@@ -62,7 +62,7 @@ class GradientDescent(Solver[GradientDescentState]):
     def start(self, problem: Problem, y: Tensor) -> GradientDescentState:
         """The observation (what the operator makes an image of)."""
         x = problem.operator.initial(y)
-        return GradientDescentState(x, problem.operator.norm(tuple(x.shape)).square().reciprocal().to(x))
+        return GradientDescentState(x, problem.operator.norm.square().reciprocal().to(x))
 
     def step(self, problem: Problem, y: Tensor, state: GradientDescentState, row: Tensor) -> GradientDescentState:
         """One step along the negative gradient."""

@@ -1,0 +1,63 @@
+"""Fourier transforms as products with matrices: for small PSFs, and for runtimes that have no fast transform.
+
+Sizes may be open in a traced program: the matrices are made inside it.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+
+def waves(samples: int, size: int, like: Tensor) -> tuple[Tensor, Tensor]:
+    """Cosine and sine of 2 pi j k / size for frequencies k and positions j, each ``[size, samples]``, on the device of `like`."""
+    frequency = torch.arange(size, device=like.device)
+    position = torch.arange(samples, device=like.device)
+    turns = (frequency[:, None] * position) % size  # in whole numbers: the angle of a large product would lose digits
+    angle = turns.to(like.dtype) * (2 * torch.pi / size)
+    return angle.cos(), angle.sin()
+
+
+def transform(x: Tensor) -> tuple[Tensor, Tensor]:
+    """Real and imaginary part of the orthonormal transform of real images ``[..., H, W]``."""
+    (rows, rows_sine), (columns, columns_sine) = _orthonormal(x.shape[-2], x), _orthonormal(x.shape[-1], x)
+    cosine, sine = rows @ x, rows_sine @ x
+    return cosine @ columns - sine @ columns_sine, -(sine @ columns + cosine @ columns_sine)
+
+
+def inverse(real: Tensor, imaginary: Tensor) -> Tensor:
+    """Real part of the inverse of `transform`."""
+    (rows, rows_sine), (columns, columns_sine) = _orthonormal(real.shape[-2], real), _orthonormal(real.shape[-1], real)
+    cosine, sine = rows @ real - rows_sine @ imaginary, rows_sine @ real + rows @ imaginary
+    return cosine @ columns - sine @ columns_sine
+
+
+def power(psf: Tensor, height: int, width: int) -> Tensor:
+    """Squared gains \\|h\\|^2 of a circular convolution with a PSF ``[k_h, k_w]``, ``[height, width]``; the PSF may be the larger."""
+    rows, rows_sine = waves(psf.shape[0], height, psf)
+    columns, columns_sine = (matrix.T for matrix in waves(psf.shape[1], width, psf))
+    cosine, sine = rows @ psf, rows_sine @ psf
+    real, imaginary = cosine @ columns - sine @ columns_sine, sine @ columns + cosine @ columns_sine
+    return real.square() + imaginary.square()
+
+
+def multiply(x: Tensor, gain: Tensor, fast: bool = True) -> Tensor:
+    """Multiply the frequencies of real images ``[..., H, W]`` by a real gain with g(k) = g(-k), of the same size.
+
+    Parameters
+    ----------
+    fast
+        By fast transforms; else by matrices.
+    """
+    if not fast:
+        real, imaginary = transform(x)
+        return inverse(real * gain, imaginary * gain)
+    height, width = x.shape[-2:]
+    result: Tensor = torch.fft.irfft2(torch.fft.rfft2(x) * gain[..., : width // 2 + 1], s=(height, width))
+    return result
+
+
+def _orthonormal(size: int, like: Tensor) -> tuple[Tensor, Tensor]:
+    """Cosine and sine matrix, both symmetric, divided by the root of the size."""
+    cosine, sine = waves(size, size, like)
+    return cosine * size**-0.5, sine * size**-0.5

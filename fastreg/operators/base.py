@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from fastreg.operators.conjugate_gradients import conjugate_gradients
+from fastreg.operators.conjugate_gradients import conjugate_gradients, inner
 
 
 @dataclasses.dataclass(frozen=True)
@@ -90,7 +90,9 @@ class LinearOperator(nn.Module, abc.ABC):
         for name in ("kind", "task"):
             value = getattr(type(self), name, None)
             if not isinstance(value, str) or not value:
-                raise TypeError(f"the operator {type(self).__name__} must set the class attribute {name}, a name, got {value!r}")
+                raise TypeError(
+                    f"the operator {type(self).__name__} must set the class attribute {name}, a name, got {value!r}"
+                )
 
     @property
     def selects(self) -> bool:
@@ -229,8 +231,9 @@ class LinearOperator(nn.Module, abc.ABC):
         x = torch.rand((1, channels, size, size), generator=torch.Generator().manual_seed(0), dtype=torch.float64)
         x = x.to(like)
         for _ in range(40):
-            x = self.normal(x / x.norm().clamp(min=torch.finfo(x.dtype).tiny))  # the zero operator has norm zero, not NaN
-        return x.norm().sqrt()
+            square = inner(x, x)
+            x = self.normal(x / torch.where(square > 0, square, 1).sqrt())  # the zero operator has norm zero, not NaN
+        return inner(x, x).sqrt().sqrt().reshape(())
 
 
 def check_images(y: Tensor, complex_numbers: bool = False) -> None:

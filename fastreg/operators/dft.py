@@ -33,7 +33,7 @@ def inverse(real: Tensor, imaginary: Tensor) -> Tensor:
 
 
 def power(psf: Tensor, height: int, width: int) -> Tensor:
-    """Squared gains \\|h\\|^2 of a circular convolution with a PSF ``[k_h, k_w]``, ``[height, width]``; the PSF may be the larger."""
+    """Squared gains ``[height, width]`` of a circular convolution with a PSF ``[k_h, k_w]``, which may be the larger."""
     rows, rows_sine = waves(psf.shape[0], height, psf)
     columns, columns_sine = (matrix.T for matrix in waves(psf.shape[1], width, psf))
     cosine, sine = rows @ psf, rows_sine @ psf

@@ -92,8 +92,7 @@ class Downsample(Blur):
         height, width = x.shape[-2:]
         if height % self.factor or width % self.factor:
             raise ValueError(f"the sides of the image must be multiples of {self.factor}, got {height} x {width}")
-        blocks = super().forward(x).unflatten(3, (-1, self.factor)).unflatten(2, (-1, self.factor))
-        return blocks[:, :, :, 0, :, 0]
+        return super().forward(x)[..., :: self.factor, :: self.factor]
 
     def adjoint(self, y: Tensor) -> Tensor:
         """Transpose: put zeros between the pixels, correlate with the PSF."""
@@ -108,8 +107,8 @@ class Downsample(Blur):
 
         .. math:: x = z - A^* (1/s + A A^*)^{-1} (A z - y)
 
-        with s the `step`. For `circular` A A* is a convolution, whose gain is the mean of \\|h\\|^2 over the frequencies of the image
-        that a measurement takes for one.
+        with s the `step`. For `circular` A A* is a convolution: its gain is the mean of \\|h\\|^2 over the frequencies of the
+        image that a measurement cannot tell from each other.
         """
         if self.boundary != "circular":
             return LinearOperator.proximal(self, z, y, step)

@@ -17,8 +17,8 @@ class FourierSampling(LinearOperator):
 
     .. math:: A x = m \\odot F x
 
-    with F the orthonormal Fourier transform, its zero frequency at ``[0, 0]``. Images are real ``[B, C, H, W]``, measurements complex
-    of the same shape. A is linear over the real numbers; measurements have the inner product Re<., .>.
+    with F the orthonormal Fourier transform, its zero frequency at ``[0, 0]``. Images are real ``[B, C, H, W]``, measurements
+    complex of the same shape. A is linear over the real numbers; measurements have the inner product Re<., .>.
 
     Parameters
     ----------
@@ -107,7 +107,8 @@ class FourierSampling(LinearOperator):
 
     def _inverse(self, y: Tensor) -> Tensor:
         """Real part of the inverse transform."""
-        return torch.fft.ifft2(y, norm="ortho").real
+        image: Tensor = torch.fft.ifft2(y, norm="ortho").real
+        return image
 
     def _weigh(self, y: Tensor) -> Tensor:
         return self.mask.to(y.real.dtype) * y

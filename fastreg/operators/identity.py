@@ -19,6 +19,11 @@ class Identity(LinearOperator):
     kind = "identity"
     task = "denoise"
     selects = True
+    one: Tensor
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.register_buffer("one", torch.ones(()), persistent=False)  # on the device of the module
 
     def forward(self, x: Tensor) -> Tensor:
         """Degrade: x."""
@@ -43,4 +48,4 @@ class Identity(LinearOperator):
     @property
     def norm(self) -> Tensor:
         """Spectral norm, exactly one."""
-        return torch.ones(())
+        return self.one

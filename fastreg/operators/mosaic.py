@@ -38,12 +38,14 @@ class Mosaic(LinearOperator):
     kind = "mosaic"
     task = "demosaick"
     selects = True
+    one: Tensor
 
     def __init__(self, pattern: str = "rggb") -> None:
         super().__init__()
         if pattern not in PATTERNS:
             raise ValueError(f"the pattern must be one of {', '.join(PATTERNS)}, got {pattern!r}")
         self.pattern = pattern
+        self.register_buffer("one", torch.ones(()), persistent=False)  # on the device of the module
 
     def extra_repr(self) -> str:
         """The pattern."""
@@ -96,7 +98,7 @@ class Mosaic(LinearOperator):
     @property
     def norm(self) -> Tensor:
         """Spectral norm, exactly one."""
-        return torch.ones(())
+        return self.one
 
     def initial(self, y: Tensor) -> Tensor:
         """First image: the linear interpolation of Malvar, He and Cutler (2004)."""

@@ -17,7 +17,9 @@ def interpolate(y: Tensor, factor: int) -> Tensor:
     -----
     R. Keys, "Cubic convolution interpolation for digital image processing", 1981, with a = -1/2.
     """
-    distance = torch.arange(factor, dtype=y.dtype, device=y.device)[:, None] / factor  # from the pixel before, one row a phase
+    distance = (
+        torch.arange(factor, dtype=y.dtype, device=y.device)[:, None] / factor
+    )  # from the pixel before, one row a phase
     distance = (distance - torch.arange(-1, 3, dtype=y.dtype, device=y.device)).abs()
     near = (1.5 * distance - 2.5) * distance.square() + 1
     far = ((-0.5 * distance + 2.5) * distance - 4) * distance + 2
@@ -55,15 +57,14 @@ def malvar(y: Tensor, colours: Tensor) -> Tensor:
     H. Malvar, L. He, R. Cutler, "High-quality linear interpolation for demosaicing of Bayer-patterned color images", ICASSP 2004.
     """
     taps = torch.tensor(_MALVAR, dtype=y.dtype, device=y.device)[:, None] / 8
-    green, in_row, in_column, opposite = F.conv2d(F.pad(y, (2, 2, 2, 2), mode="reflect"), taps).split(1, 1)
-    red, blue = colours[0].to(y.dtype), colours[2].to(y.dtype)
-    known = colours[1].to(y.dtype)
+    green, in_row, in_column, opposite = F.conv2d(F.pad(y, (2, 2, 2, 2), mode="reflect"), taps).unbind(1)
+    red, known, blue = colours.to(y.dtype).unbind(0)
+    y = y[:, 0]
     red_row = red.amax(-1, keepdim=True)  # one in the rows that hold red
 
     def colour(own: Tensor, other: Tensor, own_row: Tensor) -> Tensor:
         beside = own_row * in_row + (1 - own_row) * in_column
         return own * y + other * opposite + known * beside
 
-    return torch.cat(
-        [colour(red, blue, red_row), known * y + (1 - known) * green, colour(blue, red, 1 - red_row)], 1
-    )
+    planes = [colour(red, blue, red_row), known * y + (1 - known) * green, colour(blue, red, 1 - red_row)]
+    return torch.stack(planes, 1)

@@ -40,9 +40,7 @@ check: $(VENV)/.dev
 	$(BIN)/python -m pytest --doctest-modules fastreg tests/test_docs.py
 
 bench: $(VENV)/.test
-	mkdir -p bench/results
-	$(BIN)/python -m pytest bench --benchmark-only --benchmark-json bench/results/suite.json $(ARGS)
-	$(BIN)/python -m bench.solve; status=$$?; $(BIN)/python -m bench.report && exit $$status
+	$(BIN)/python -m bench.solve && $(BIN)/python -m bench.report
 
 clean:
 	rm -rf $(VENV) demo build dist *.egg-info

@@ -10,9 +10,6 @@ import torch
 
 from bench.machine import seconds
 
-#: Samples from which a percentile means something (MLPerf LoadGen's rule).
-ENOUGH = {90: 64, 99: 662}
-
 
 def interleaved(
     runs: Mapping[str, Callable[[], object]],
@@ -53,21 +50,12 @@ def quartiles(values: Sequence[float]) -> list[float]:
 
 
 def summary(values: Sequence[float]) -> dict[str, Any]:
-    """Median, quartiles, extremes, and the higher percentiles that so many samples carry."""
-    result: dict[str, Any] = {
-        "p50": statistics.median(values),
-        "quartiles": quartiles(values),
-        "range": [min(values), max(values)],
-        "samples": len(values),
-    }
-    for percent, enough in ENOUGH.items():
-        if len(values) >= enough:
-            result[f"p{percent}"] = statistics.quantiles(values, n=100, method="inclusive")[percent - 1]
-    return result
+    """Median, quartiles and number of the samples."""
+    return {"p50": statistics.median(values), "quartiles": quartiles(values), "samples": len(values)}
 
 
 def ratio(slow: Sequence[float], fast: Sequence[float]) -> dict[str, Any]:
-    """How many times faster `fast` is: the ratio of the medians, and the quartiles and extremes of the ratios round by round.
+    """How many times faster `fast` is: the ratio of the medians, and the quartiles of the ratios round by round.
 
     Raises
     ------
@@ -80,5 +68,4 @@ def ratio(slow: Sequence[float], fast: Sequence[float]) -> dict[str, Any]:
     return {
         "ratio": statistics.median(slow) / statistics.median(fast),
         "quartiles": quartiles(each),
-        "range": [min(each), max(each)],
     }

@@ -53,7 +53,11 @@ class Problem(NamedTuple):
 
     def data_proximal(self, z: Tensor, y: Tensor, step: Tensor) -> Tensor:
         """``argmin_x sigma^2 D(A x, y; sigma) + ||x - z||^2 / (2 step)``, ``[B, C, H, W]``; `step` is ``[B]``."""
-        return self.operator.proximal(z, y, per_entry(step, z))
+        return self.fidelity.proximal_through(self.operator, z, y, self.sigma, step)
+
+    def fidelity_proximal(self, z: Tensor, y: Tensor, step: Tensor) -> Tensor:
+        """``argmin_u sigma^2 D(u, y; sigma) + ||u - z||^2 / (2 step)`` over measurements u; `step` is ``[B]``."""
+        return self.fidelity.proximal(z, y, self.sigma, step)
 
     def denoise(self, x: Tensor, sigma: Tensor) -> Tensor:
         """The prior as a denoiser at noise level `sigma` ``[B]``."""

@@ -201,6 +201,7 @@ class Restorer(nn.Module):
     def check(self, y: Tensor) -> None:
         """Raise `TypeError` or `ValueError`, saying why, where `y` cannot be restored."""
         self.operator.check(y)
+        self.fidelity.check(y)
         if y.real.dtype not in (torch.float32, torch.float64):
             raise TypeError(f"observations must be float32 (or float64), or complex of that precision, got {y.dtype}")
         shape = self.operator.image_shape(tuple(y.shape))

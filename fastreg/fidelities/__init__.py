@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from fastreg.fidelities.base import Fidelity
 from fastreg.fidelities.l2 import L2
-from fastreg.fidelities.patch_weighted import PatchWeightedL2
+from fastreg.fidelities.robust import L1, Huber, Poisson
+from fastreg.fidelities.weighted import PatchWeightedL2, WeightedL2
 
 #: Every fidelity by its kind.
-FIDELITIES: dict[str, type[Fidelity]] = {cls.kind: cls for cls in (L2, PatchWeightedL2)}
+FIDELITIES: dict[str, type[Fidelity]] = {cls.kind: cls for cls in (L2, WeightedL2, PatchWeightedL2, L1, Huber, Poisson)}
 
-__all__ = ["FIDELITIES", "L2", "Fidelity", "PatchWeightedL2"]
+__all__ = ["FIDELITIES", "L1", "L2", "Fidelity", "Huber", "PatchWeightedL2", "Poisson", "WeightedL2"]

@@ -15,19 +15,32 @@ class Fidelity(nn.Module, abc.ABC):
     """A convex distance D(z, y; sigma) between measurements ``[B, ...]`` of any shape, real or complex.
 
     `sigma` ``[B]`` is the standard deviation of the noise; of the real and of the imaginary part where measurements are complex.
+    Whatever a solver computes is of sigma^2 D, see `fastreg.problem.Problem`.
     """
 
     #: Name of the class in `fastreg.fidelities.FIDELITIES`.
     kind: ClassVar[str]
+
+    def __init__(self) -> None:
+        super().__init__()
+        if not isinstance(getattr(type(self), "kind", None), str):
+            raise TypeError(f"the fidelity {type(self).__name__} must set the class attribute kind, a name")
 
     @property
     def settings(self) -> dict[str, Any]:
         """Arguments of the constructor, as plain JSON values."""
         return {}
 
+    def check(self, y: Tensor) -> None:
+        """Raise `ValueError` where the fidelity does not fit observations `y`."""
+
+    @abc.abstractmethod
     def offers(self, operator: LinearOperator) -> frozenset[str]:
-        """What a solver can ask of the data term with an operator: ``"data.gradient"``, ``"data.proximal"``."""
-        return frozenset({"data.gradient"})
+        """What a solver can ask of the data term with an operator A.
+
+        ``"data.gradient"`` for `gradient_through`, ``"data.proximal"`` for `proximal_through`, ``"fidelity.proximal"`` for
+        `proximal`, with which solvers split D from A.
+        """
 
     @abc.abstractmethod
     def forward(self, z: Tensor, y: Tensor, sigma: Tensor) -> Tensor:
@@ -35,14 +48,69 @@ class Fidelity(nn.Module, abc.ABC):
 
     @abc.abstractmethod
     def gradient(self, z: Tensor, y: Tensor, sigma: Tensor) -> Tensor:
-        """Gradient with respect to `z`, in its shape."""
+        """Gradient of D with respect to `z`, in its shape."""
+
+    @abc.abstractmethod
+    def proximal(self, z: Tensor, y: Tensor, sigma: Tensor, step: Tensor) -> Tensor:
+        """``argmin_u sigma^2 D(u, y; sigma) + ||u - z||^2 / (2 step)`` over measurements u; `step` is ``[B]``."""
+
+    @abc.abstractmethod
+    def gradient_through(self, operator: LinearOperator, x: Tensor, y: Tensor, sigma: Tensor) -> Tensor:
+        """Gradient of sigma^2 D(A x, y; sigma) with respect to the image x, ``[B, C, H, W]``."""
+
+    @abc.abstractmethod
+    def proximal_through(self, operator: LinearOperator, z: Tensor, y: Tensor, sigma: Tensor, step: Tensor) -> Tensor:
+        """``argmin_x sigma^2 D(A x, y; sigma) + ||x - z||^2 / (2 step)`` over images x; `step` is ``[B]``."""
+
+
+class Separable(Fidelity):
+    """A fidelity that is a sum over measured numbers; the real and the imaginary part of a complex one count as two.
+
+    Subclasses say what one number contributes, in real tensors that broadcast against each other.
+    """
+
+    def offers(self, operator: LinearOperator) -> frozenset[str]:
+        """All, but ``"data.proximal"`` only where each measured number is one number of the image."""
+        always = frozenset({"data.gradient", "fidelity.proximal"})
+        return always | {"data.proximal"} if operator.selects else always
+
+    @abc.abstractmethod
+    def _value(self, z: Tensor, y: Tensor, sigma: Tensor) -> Tensor:
+        """What each number adds to D."""
+
+    @abc.abstractmethod
+    def _gradient(self, z: Tensor, y: Tensor, sigma: Tensor) -> Tensor:
+        """Gradient of sigma^2 D: nothing is divided by sigma^2 that is multiplied by it again."""
+
+    @abc.abstractmethod
+    def _proximal(self, z: Tensor, y: Tensor, sigma: Tensor, step: Tensor) -> Tensor:
+        """Proximal map of step sigma^2 D."""
+
+    def forward(self, z: Tensor, y: Tensor, sigma: Tensor) -> Tensor:
+        """Distance of each entry of the batch, ``[B]``, real."""
+        return self._value(_parts(z), _parts(y), per_entry(sigma, _parts(z))).flatten(1).sum(1)
+
+    def gradient(self, z: Tensor, y: Tensor, sigma: Tensor) -> Tensor:
+        """Gradient of D with respect to `z`, in its shape."""
+        return self._scaled_gradient(z, y, sigma) / per_entry(sigma, z).square()
+
+    def proximal(self, z: Tensor, y: Tensor, sigma: Tensor, step: Tensor) -> Tensor:
+        """``argmin_u sigma^2 D(u, y; sigma) + ||u - z||^2 / (2 step)`` over measurements u; `step` is ``[B]``."""
+        parts = _parts(z)
+        return _joined(self._proximal(parts, _parts(y), per_entry(sigma, parts), per_entry(step, parts)), z)
 
     def gradient_through(self, operator: LinearOperator, x: Tensor, y: Tensor, sigma: Tensor) -> Tensor:
-        """Gradient of sigma^2 D(A x, y; sigma) with respect to the image x, ``[B, C, H, W]``.
+        """Gradient of sigma^2 D(A x, y; sigma) with respect to the image x, ``[B, C, H, W]``."""
+        return operator.adjoint(self._scaled_gradient(operator(x), y, sigma))
 
-        A fidelity that divides by sigma^2 leaves the division out here, so that nothing is rounded twice.
-        """
-        return per_entry(sigma, x).square() * operator.adjoint(self.gradient(operator(x), y, sigma))
+    def proximal_through(self, operator: LinearOperator, z: Tensor, y: Tensor, sigma: Tensor, step: Tensor) -> Tensor:
+        """``argmin_x sigma^2 D(A x, y; sigma) + ||x - z||^2 / (2 step)``, where A selects numbers of the image."""
+        measured = operator(z)
+        return z + operator.adjoint(self.proximal(measured, y, sigma, step) - measured)
+
+    def _scaled_gradient(self, z: Tensor, y: Tensor, sigma: Tensor) -> Tensor:
+        parts = _parts(z)
+        return _joined(self._gradient(parts, _parts(y), per_entry(sigma, parts)), z)
 
 
 def per_entry(values: Tensor, like: Tensor) -> Tensor:
@@ -50,6 +118,10 @@ def per_entry(values: Tensor, like: Tensor) -> Tensor:
     return values.reshape(-1, *[1] * (like.ndim - 1))
 
 
-def squares(z: Tensor) -> Tensor:
-    """Squared absolute values, real."""
-    return z.real.square() + z.imag.square() if torch.is_complex(z) else z.square()
+def _parts(z: Tensor) -> Tensor:
+    """Complex numbers as real ones, with a trailing axis of 2."""
+    return torch.view_as_real(z) if torch.is_complex(z) else z
+
+
+def _joined(parts: Tensor, like: Tensor) -> Tensor:
+    return torch.view_as_complex(parts.contiguous()) if torch.is_complex(like) else parts

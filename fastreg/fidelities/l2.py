@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from torch import Tensor
 
-from fastreg.fidelities.base import Fidelity, per_entry, squares
+from fastreg.fidelities.base import Separable, per_entry
 from fastreg.operators.base import LinearOperator
 
 
-class L2(Fidelity):
-    """Squared distance, for white Gaussian noise.
+class L2(Separable):
+    """Squared distance, for white Gaussian noise; its proximal map exists with every operator.
 
     .. math:: D(z, y; \\sigma) = \\frac{1}{2 \\sigma^2} \\|z - y\\|^2
     """
@@ -17,17 +17,22 @@ class L2(Fidelity):
     kind = "l2"
 
     def offers(self, operator: LinearOperator) -> frozenset[str]:
-        """Gradient, and the operator's proximal map."""
-        return frozenset({"data.gradient", "data.proximal"})
-
-    def forward(self, z: Tensor, y: Tensor, sigma: Tensor) -> Tensor:
-        """Distance of each entry of the batch, ``[B]``."""
-        return squares((z - y) / per_entry(sigma, z)).flatten(1).sum(1) / 2
-
-    def gradient(self, z: Tensor, y: Tensor, sigma: Tensor) -> Tensor:
-        """Gradient with respect to `z`, in its shape."""
-        return (z - y) / per_entry(sigma, z).square()
+        """All that there is."""
+        return frozenset({"data.gradient", "data.proximal", "fidelity.proximal"})
 
     def gradient_through(self, operator: LinearOperator, x: Tensor, y: Tensor, sigma: Tensor) -> Tensor:
-        """Gradient of sigma^2 D(A x, y; sigma), A*(A x - y): the operator's fused gradient."""
+        """Gradient of sigma^2 D(A x, y; sigma), A*(A x - y): the operator's own."""
         return operator.gradient(x, y)
+
+    def proximal_through(self, operator: LinearOperator, z: Tensor, y: Tensor, sigma: Tensor, step: Tensor) -> Tensor:
+        """``argmin_x ||A x - y||^2 / 2 + ||x - z||^2 / (2 step)``: the operator's own."""
+        return operator.proximal(z, y, per_entry(step, z))
+
+    def _value(self, z: Tensor, y: Tensor, sigma: Tensor) -> Tensor:
+        return ((z - y) / sigma).square() / 2
+
+    def _gradient(self, z: Tensor, y: Tensor, sigma: Tensor) -> Tensor:
+        return z - y
+
+    def _proximal(self, z: Tensor, y: Tensor, sigma: Tensor, step: Tensor) -> Tensor:
+        return (z + step * y) / (1 + step)

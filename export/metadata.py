@@ -123,7 +123,8 @@ def _shapes(restorer: Restorer, options: Options) -> tuple[list[dict[str, Any]],
         raise ExportError("with the boundary rule valid the PSF fixes the size of the image: it cannot be an input")
     grown = [b - a for a, b in zip((64, 64), operator.image_shape((1, 1, 64, 64))[-2:], strict=True)]
     # torch.export takes a dimension of one for a constant: wherever the program has a size, it must be two or more
-    smallest = restorer.prior.minimum_size + math.prod(getattr(restorer.prior, "strides", [1]))
+    prior = restorer.prior
+    smallest = max(prior.minimum_size + math.prod(getattr(prior, "strides", [1])), prior.multiple + 1)
     least = [max(smallest, n) for n in _smallest(operator, side)]
     low = [max(2, n - g) for n, g in zip(least, grown, strict=True)]
     batch, high = options.max_batch, options.max_size

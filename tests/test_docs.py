@@ -42,7 +42,7 @@ def test_python_of_the_readme_runs() -> None:
 
 
 def test_models_of_the_readme_ship() -> None:
-    named = set(re.findall(r"`(alr(?:-[a-z\d]+)*)`", README))
+    named = set(re.findall(r"`((?:alr|unet)(?:-[a-z\d]+)*)`", README))
     assert named == set(fastreg.models.zoo.names())
 
 

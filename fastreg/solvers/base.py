@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import abc
+import math
 from typing import Any, ClassVar, Generic, TypeVar
 
 from torch import Tensor, nn
@@ -68,3 +69,10 @@ class Solver(nn.Module, abc.ABC, Generic[State]):
         for row in self.schedule.unbind(0):
             state = self.step(problem, y, state, row)
         return self.result(problem, state)
+
+
+def positive(**values: float) -> None:
+    """Raise `ValueError` where an argument, given by its name, is not positive and finite."""
+    for name, value in values.items():
+        if not 0 < value < math.inf:
+            raise ValueError(f"{name} must be positive and finite, got {value}")

@@ -1,0 +1,82 @@
+"""Half-quadratic splitting with a denoiser."""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor
+
+from fastreg.problem import Problem
+from fastreg.solvers.base import Solver, positive
+
+
+class HalfQuadraticSplittingState(NamedTuple):
+    """Image ``[B, C, H, W]``."""
+
+    x: Tensor
+
+
+class HalfQuadraticSplitting(Solver[HalfQuadraticSplittingState]):
+    """Data and denoiser in turn, at noise levels that fall from step to step.
+
+    .. math::
+        z = \\arg\\min_z D(A z, y; \\sigma) + \\frac{\\lambda}{2 \\sigma_k^2} \\|z - x\\|^2, \\quad x \\leftarrow G(z; \\sigma_k),
+        \\quad \\sigma_k = \\max(\\sigma, \\text{floor})^{t_k} \\, \\text{first}^{1 - t_k}
+
+    The column of the schedule is the exponent t_k, from zero to one. The result is what the denoiser returned last: it is free of
+    the noise of the observation, that the data step would bring back.
+
+    Parameters
+    ----------
+    iterations
+        Number of steps, each with one evaluation of the denoiser. A single one is at the last level: on the identity, plain
+        denoising.
+    first
+        Noise level of the first step, in units of the image range: about the error of the first image.
+    floor
+        Smallest noise level of the last step, for observations without noise.
+
+    Raises
+    ------
+    ValueError
+        If an argument is not positive.
+
+    Notes
+    -----
+    Zhang et al., "Plug-and-play image restoration with deep denoiser prior" (DPIR), IEEE TPAMI 2022: 8 steps, first 49/255, a
+    weight of 0.23.
+    """
+
+    kind = "half_quadratic_splitting"
+    columns = ("exponent",)
+    needs = frozenset({"data.proximal", "prior.denoise"})
+    state = HalfQuadraticSplittingState
+
+    def __init__(self, iterations: int = 8, first: float = 49 / 255, floor: float = 1 / 255) -> None:
+        positive(iterations=iterations, first=first, floor=floor)
+        exponents = torch.arange(1 if iterations == 1 else 0, max(iterations, 2)) / max(iterations - 1, 1)
+        super().__init__(exponents[:, None])
+        self.first = float(first)
+        self.floor = float(floor)
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        """Arguments of the constructor, as plain JSON values."""
+        return {"iterations": self.iterations, "first": self.first, "floor": self.floor}
+
+    def start(self, problem: Problem, y: Tensor) -> HalfQuadraticSplittingState:
+        """What the operator makes an image of."""
+        return HalfQuadraticSplittingState(problem.operator.initial(y))
+
+    def step(
+        self, problem: Problem, y: Tensor, state: HalfQuadraticSplittingState, row: Tensor
+    ) -> HalfQuadraticSplittingState:
+        """One step on the data, one evaluation of the denoiser."""
+        level = problem.sigma.clamp(min=self.floor) ** row[0] * self.first ** (1 - row[0])
+        z = problem.data_proximal(state.x, y, problem.data_step(level))
+        return HalfQuadraticSplittingState(problem.denoise(z, level))
+
+    def result(self, problem: Problem, state: HalfQuadraticSplittingState) -> Tensor:
+        """The denoised image."""
+        return state.x

@@ -5,10 +5,54 @@ from __future__ import annotations
 from typing import Any
 
 from fastreg.solvers.adam import Adam, AdamState
+from fastreg.solvers.admm import ADMM, ADMMState
 from fastreg.solvers.base import Solver
+from fastreg.solvers.douglas_rachford import DouglasRachford, DouglasRachfordState
 from fastreg.solvers.gradient_descent import GradientDescent, GradientDescentState
+from fastreg.solvers.half_quadratic_splitting import HalfQuadraticSplitting, HalfQuadraticSplittingState
+from fastreg.solvers.pdhg import PDHG1, PDHG2, PDHG1State, PDHG2State
+from fastreg.solvers.proximal_gradient import (
+    ForwardBackward,
+    ForwardBackwardState,
+    ProximalGradient,
+    ProximalGradientState,
+)
 
 #: Every solver by its kind.
-SOLVERS: dict[str, type[Solver[Any]]] = {cls.kind: cls for cls in (Adam, GradientDescent)}
+SOLVERS: dict[str, type[Solver[Any]]] = {
+    cls.kind: cls
+    for cls in (
+        Adam,
+        GradientDescent,
+        ForwardBackward,
+        HalfQuadraticSplitting,
+        ProximalGradient,
+        ADMM,
+        DouglasRachford,
+        PDHG1,
+        PDHG2,
+    )
+}
 
-__all__ = ["SOLVERS", "Adam", "AdamState", "GradientDescent", "GradientDescentState", "Solver"]
+__all__ = [
+    "ADMM",
+    "PDHG1",
+    "PDHG2",
+    "SOLVERS",
+    "ADMMState",
+    "Adam",
+    "AdamState",
+    "DouglasRachford",
+    "DouglasRachfordState",
+    "ForwardBackward",
+    "ForwardBackwardState",
+    "GradientDescent",
+    "GradientDescentState",
+    "HalfQuadraticSplitting",
+    "HalfQuadraticSplittingState",
+    "PDHG1State",
+    "PDHG2State",
+    "ProximalGradient",
+    "ProximalGradientState",
+    "Solver",
+]

@@ -1,0 +1,47 @@
+"""Solvers that put a denoiser at one noise level in the place of a proximal map."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+
+from fastreg.problem import Problem
+from fastreg.solvers.base import Solver, State, positive
+
+
+class FixedLevel(Solver[State]):
+    """What the schemes of Meinhardt et al. have in common.
+
+    With a denoiser G at level s and the step ``t = s^2 / (lambda sigma^2)`` of `Problem.data_step` they all end where
+
+    .. math:: x = G(x - t \\, \\sigma^2 \\nabla_x D(A x, y; \\sigma); s)
+
+    if they end. A penalty parameter gamma, that the paper has besides, would not change the iterates: only alpha / gamma counts,
+    which is t. So here gamma is one.
+
+    Parameters
+    ----------
+    iterations
+        Number of steps.
+    level
+        Noise level s of the denoiser, in units of the image range.
+    """
+
+    columns = ("level",)
+    needs = frozenset({"data.proximal", "prior.denoise"})
+
+    def __init__(self, iterations: int = 30, level: float = 0.06) -> None:
+        positive(iterations=iterations, level=level)
+        super().__init__(torch.full((iterations, 1), level, dtype=torch.float32))
+        self.level = float(level)
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        """Arguments of the constructor, as plain JSON values."""
+        return {"iterations": self.iterations, "level": self.level}
+
+    def levels(self, problem: Problem, row: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """Noise level and step t of the data, both ``[B]``."""
+        level = row[0].to(problem.sigma.dtype).expand_as(problem.sigma)
+        return level, problem.data_step(level)

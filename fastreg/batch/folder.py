@@ -28,11 +28,11 @@ class Job(NamedTuple):
 
 
 class Outcome(NamedTuple):
-    """What became of a job: ``done``, ``skipped`` (it was done before) or ``failed``, with the reason."""
+    """What became of a job: ``done``, ``skipped`` (it was done before) or ``failed``; and the reason, or what there is to say."""
 
     job: Job
     status: str
-    reason: str = ""
+    text: str = ""
 
 
 def expand(inputs: Sequence[str | Path], without: Path | None = None) -> list[Source]:
@@ -54,6 +54,7 @@ def expand(inputs: Sequence[str | Path], without: Path | None = None) -> list[So
     sources: dict[Path, Source] = {}
     for text in inputs:
         path = Path(text)
+        _check_links(path)
         if path.is_dir():
             found = _search(path)
             if without is not None and without.resolve() != path.resolve():
@@ -85,6 +86,7 @@ def plan(inputs: Sequence[str | Path], output: str | Path) -> list[Job]:
         As `expand`, or if two inputs would become one output, or an output is an input.
     """
     output = Path(output)
+    _check_links(output)
     sources = expand(inputs, output)
     if output.suffix.lower() in SUFFIXES and not output.is_dir():
         if len(inputs) != 1 or not Path(inputs[0]).is_file():
@@ -110,9 +112,10 @@ def plan(inputs: Sequence[str | Path], output: str | Path) -> list[Job]:
 
 def run(
     jobs: Sequence[Job],
-    restore: Callable[[Image], Image],
+    restore: Callable[[Image], tuple[Image, str]],
     settings: Mapping[str, Any],
     overwrite: bool = False,
+    complex_numbers: bool = False,
 ) -> Iterator[Outcome]:
     """Do the jobs one after the other; a job that fails leaves nothing behind, and the others are done nevertheless.
 
@@ -125,26 +128,35 @@ def run(
     jobs
         See `plan`.
     restore
-        From image to image; a `ValueError` or `RuntimeError` fails the job.
+        From an image to an image, and what there is to say of it; any exception fails the job.
     settings
         What the outputs depend on, as plain JSON values.
     overwrite
         Do everything again.
+    complex_numbers
+        Read measurements of complex numbers.
     """
     digest = hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()
     for job in jobs:
         try:
-            skipped = _do(job, restore, digest, overwrite)
-        except (OSError, ValueError, RuntimeError, MemoryError) as error:
-            lines = str(error).strip().splitlines() or [type(error).__name__]
-            text = lines[0] if str(job.source) in lines[0] else f"{job.source}: {lines[0]}"
-            yield Outcome(job, "failed", text)
+            said = _do(job, restore, digest, overwrite, complex_numbers)
+        except Exception as error:  # one bad file costs no other
+            yield Outcome(job, "failed", _reason(job, error))
         else:
-            yield Outcome(job, "skipped" if skipped else "done")
+            yield Outcome(job, "skipped") if said is None else Outcome(job, "done", said)
 
 
-def _do(job: Job, restore: Callable[[Image], Image], settings: str, overwrite: bool) -> bool:
-    """Do a job, or return true where it was done before."""
+def _reason(job: Job, error: Exception) -> str:
+    lines = str(error).strip().splitlines()
+    expected = isinstance(error, OSError | ValueError | RuntimeError | MemoryError)
+    text = lines[0] if lines and expected else ": ".join([type(error).__name__, *lines[:1]])
+    return text if str(job.source) in text else f"{job.source}: {text}"
+
+
+def _do(
+    job: Job, restore: Callable[[Image], tuple[Image, str]], settings: str, overwrite: bool, complex_numbers: bool
+) -> str | None:
+    """Do a job and return what there is to say of it; None where it was done before."""
     facts = job.source.stat()
     origin = {"settings": settings, "input_size": facts.st_size, "input_modified": facts.st_mtime_ns}
     note = job.target.with_name(f".{job.target.name}.fastreg.json")
@@ -156,8 +168,8 @@ def _do(job: Job, restore: Callable[[Image], Image], settings: str, overwrite: b
                 f"the output {job.target} exists and is not what fastreg wrote: use --overwrite to replace it"
             )
         if before == {**origin, "output_size": job.target.stat().st_size}:
-            return True
-    image = restore(read(job.source))
+            return None
+    image, said = restore(read(job.source, complex_numbers))
     job.target.parent.mkdir(parents=True, exist_ok=True)
     _write_note(note, origin)
     try:
@@ -167,7 +179,7 @@ def _do(job: Job, restore: Callable[[Image], Image], settings: str, overwrite: b
             note.unlink(missing_ok=True)
         raise
     _write_note(note, {**origin, "output_size": job.target.stat().st_size})
-    return False
+    return said
 
 
 def _read_note(path: Path) -> dict[str, Any] | None:
@@ -181,6 +193,14 @@ def _read_note(path: Path) -> dict[str, Any] | None:
 def _write_note(path: Path, note: Mapping[str, Any]) -> None:
     with replacing(path) as temporary:
         temporary.write_text(json.dumps(note))
+
+
+def _check_links(path: Path) -> None:
+    """Raise `ValueError` where a path is a symbolic link that leads back to itself."""
+    try:
+        path.resolve()
+    except (OSError, RuntimeError) as error:
+        raise ValueError(f"{path} is a symbolic link that leads nowhere: {error}") from error
 
 
 def _search(folder: Path) -> list[Source]:

@@ -1,67 +1,118 @@
-"""One image through a restorer."""
+"""One measurement through a restorer: grey images, other sizes, and what is written with the result."""
 
 from __future__ import annotations
 
 import dataclasses
+from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from fastreg.io.images import Image
-from fastreg.io.noise import estimate_sigma
+from fastreg.parts import digest
 from fastreg.restorer import Restorer
 
 
 def solve(restorer: Restorer, y: Tensor, sigma: float) -> Tensor:
-    """Restore an observation ``[1, C, h, w]`` whatever the channels of the prior.
+    """Restore a measurement ``[1, c, h, w]``, of grey or of colour, with a prior for either.
 
-    A grey image meets a prior for colours repeated in three channels, and the three results are averaged. A colour
-    image meets a prior for grey channel by channel.
+    Where the operator works on each channel separately, a grey measurement meets a prior for colours repeated in its channels,
+    with the weight of `effective_weight`, and the results are averaged; a measurement of colours meets a prior for grey channel
+    by channel.
 
     Returns
     -------
     Tensor
         ``[1, C, H, W]`` on the CPU, clipped to [0, 1].
     """
-    channels = y.shape[1]
-    if channels == 1:
-        y = y.expand(-1, restorer.prior.channels, -1, -1)
-    elif restorer.prior.channels == 1:
+    channels, wanted = y.shape[1], restorer.prior.channels
+    separate = restorer.operator.measurement().channels is None
+    repeated, split = separate and channels == 1 < wanted, separate and channels > 1 == wanted
+    if repeated:
+        y = y.expand(-1, wanted, -1, -1)
+    elif split:
         y = y.transpose(0, 1)
+    weight = effective_weight(restorer, channels, sigma)
     with torch.no_grad():
-        x = restorer(y.to(restorer.device).contiguous(), sigma)
-    if channels == 1:
+        x = restorer(y.to(restorer.device).contiguous(), sigma, weight)
+    if repeated:
         x = x.mean(1, keepdim=True)
-    elif restorer.prior.channels == 1:
+    elif split:
         x = x.transpose(0, 1)
     result: Tensor = x.clamp(0, 1).cpu()
     return result
 
 
-def frame(x: Tensor, measurement: Tensor) -> Tensor:
-    """The part of an image that a measurement of it shows; all of it but for a blur with the boundary rule `valid`."""
-    height, width = measurement.shape[-2:]
-    top, left = (x.shape[-2] - height) // 2, (x.shape[-1] - width) // 2
-    return x[..., top : top + height, left : left + width]
+def effective_weight(restorer: Restorer, channels: int, sigma: float) -> float | None:
+    """Lambda for a measurement of so many channels; None if the restorer knows none.
+
+    Weights are tuned on noise that is independent in the channels. That of a grey image, repeated, is not, and the prior has to
+    outweigh it: the model card has a factor for it.
+    """
+    if restorer.weight_rule is None:
+        return None
+    weight = float(restorer.weight_rule(torch.tensor([sigma], dtype=torch.float64, device=restorer.device)))
+    separate = restorer.operator.measurement().channels is None
+    if not (separate and channels == 1 < restorer.prior.channels) or restorer.prior.card is None:
+        return weight
+    tuned = restorer.prior.card.tasks.get(restorer.operator.task)
+    return weight if tuned is None else weight * tuned.grey
 
 
-def restore_image(restorer: Restorer, image: Image, sigma: float | None) -> Image:
-    """Restore an image as it was read from a file; alpha, bit depth and colour profile stay what they are.
+def shown(restorer: Restorer, x: Tensor) -> Tensor:
+    """The part of an image that measurements show: all of it but for a blur with the boundary rule `valid`."""
+    rows, columns = restorer.operator.measurement().margin
+    top, left = rows // 2, columns // 2
+    return x[..., top : x.shape[-2] - (rows - top), left : x.shape[-1] - (columns - left)]
+
+
+def restore_image(restorer: Restorer, image: Image, sigma: float) -> Image:
+    """Restore a measurement as it was read from a file; bit depth, colour profile and EXIF stay what they are.
 
     Parameters
     ----------
     restorer
-        Its operator is the one that degraded the image.
+        Its operator is the one that made the measurement.
     image
-        Grey or RGB. With the boundary rule `valid` the result is cut to the frame of the input.
+        As the operator makes it. The result has the full size of the restored image; only with the boundary rule `valid` it is
+        cut to the frame of the input. Alpha is enlarged with the image. A complex measurement becomes an image of float32.
     sigma
-        Standard deviation of the noise in units of [0, 1]; None to estimate it by `fastreg.io.noise.estimate_sigma`.
+        Standard deviation of the noise in units of [0, 1].
 
     Raises
     ------
     ValueError
-        If the image does not fit the operator or the prior, or no noise can be estimated.
+        If the image does not fit the operator or the prior.
     """
-    y = torch.from_numpy(image.pixels)[None]
-    x = solve(restorer, y, estimate_sigma(image.pixels) if sigma is None else sigma)
-    return dataclasses.replace(image, pixels=frame(x, y)[0].contiguous().numpy())
+    x = shown(restorer, solve(restorer, torch.from_numpy(image.pixels)[None], sigma))[0]
+    pixels = x.contiguous().numpy()
+    return dataclasses.replace(
+        image,
+        pixels=pixels,
+        dtype="float32" if image.is_complex else image.dtype,
+        alpha=image.alpha if image.alpha is None else _enlarged(image.alpha, pixels.shape[1:]),
+        icc=image.icc if len(pixels) == len(image.pixels) else None,  # a profile is for grey or for colours
+    )
+
+
+def settings(restorer: Restorer, sigma: float | None) -> dict[str, Any]:
+    """Everything that a restored image depends on but the measurement, as plain JSON values; `sigma` is None if estimated."""
+    card, rule = restorer.prior.card, restorer.weight_rule
+    tuned = card.tasks.get(restorer.operator.task) if card is not None else None
+    parts = (restorer.operator, restorer.fidelity, restorer.prior, restorer.solver)
+    return {
+        "parts": digest(*parts),
+        "weight": None if rule is None else [digest(rule), rule.exponent],
+        "grey": None if tuned is None else tuned.grey,
+        "sigma": sigma,
+    }
+
+
+def _enlarged(alpha: np.ndarray, size: tuple[int, ...]) -> np.ndarray:
+    if alpha.shape == size:
+        return alpha
+    from skimage.transform import resize
+
+    larger: np.ndarray = resize(alpha, size, order=1, preserve_range=True)  # type: ignore[no-untyped-call]
+    return larger.round().astype(alpha.dtype) if alpha.dtype.kind == "u" else larger.astype(alpha.dtype)

@@ -6,23 +6,56 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
+from fastreg.tasks import TASKS, takers
+
 if TYPE_CHECKING:
     from fastreg.restorer import Restorer
 
-Task = Literal["denoise", "deblur", "inpaint"]
 Boundary = Literal["circular", "reflect", "replicate", "zero", "valid"]
+Pattern = Literal["rggb", "bggr", "grbg", "gbrg"]
 Device = Literal["auto", "cpu", "cuda"]
 Precision = Literal["ieee", "tf32", "bf16", "fp16"]
 Compile = Literal["auto", "always", "never"]
 
-TaskOption = Annotated[Task, typer.Option(help="The degradation to undo.", show_default=False)]
+TaskOption = Annotated[
+    str,
+    typer.Option(
+        metavar="|".join(TASKS),
+        help="What to undo. " + "; ".join(f"{task.name}: {task.help}" for task in TASKS.values()) + ".",
+        show_default=False,
+    ),
+]
 PsfOption = Annotated[
     str | None,
     typer.Option(
-        metavar="FILE|gaussian:SIZE:STD", help="For deblur: a two-dimensional .npy, a grey image, or a Gaussian."
+        metavar="FILE|gaussian:SIZE:STD",
+        help=f"For {takers('psf')}: a two-dimensional .npy, a grey image, or a Gaussian.",
     ),
 ]
-BoundaryOption = Annotated[Boundary, typer.Option(help="For deblur: what lies beyond the border of the image.")]
+BoundaryOption = Annotated[
+    Boundary | None,
+    typer.Option(help=f"For {takers('boundary')}: what lies beyond the border of the image; reflect if not given."),
+]
+MaskOption = Annotated[
+    str | None,
+    typer.Option(metavar="FILE", help=f"For {takers('mask')}: an image or .npy, not zero where something is known."),
+]
+FactorOption = Annotated[
+    int | None,
+    typer.Option(min=2, max=4, help=f"For {takers('factor')}: how many times as many pixels along each side."),
+]
+PatternOption = Annotated[
+    Pattern | None, typer.Option(help=f"For {takers('pattern')}: colours of the upper-left 2x2 pixels, row by row.")
+]
+SigmaOption = Annotated[
+    str | None,
+    typer.Option(
+        metavar="S|auto",
+        help="Standard deviation of the noise in units of [0, 1], such as 0.1 or 25/255; auto estimates it. "
+        + "; ".join(f"{task.name} takes {task.sigma} if not given" for task in TASKS.values() if task.sigma)
+        + ".",
+    ),
+]
 PriorOption = Annotated[
     str,
     typer.Option(
@@ -37,7 +70,6 @@ IterationsOption = Annotated[
     int | None, typer.Option(min=1, help="Steps of the solver; those in the model card if not given.")
 ]
 DeviceOption = Annotated[Device, typer.Option(help="Where to compute; auto takes CUDA where there is one.")]
-SeedOption = Annotated[int, typer.Option(help="Seed of everything random.")]
 PrecisionOption = Annotated[Precision, typer.Option(help="Of the convolutions; ieee is float32.")]
 DriftOption = Annotated[
     bool,

@@ -7,15 +7,17 @@ from typing import Annotated
 
 import typer
 
-from fastreg.cli.choices import PriorOption
+from fastreg.cli.choices import IterationsOption, PriorOption
 
 #: Section 5.2 of the paper on adversarial local regularization.
-PSF_SIZE, PSF_STD, SIGMA = 7, 3.0, 0.03
+PSF, SIGMA = "gaussian:7:3", 0.03
 
 
 def demo(
     output: Annotated[Path, typer.Option("--output", "-o", help="The folder to write the pictures to.")] = Path("demo"),
     prior: PriorOption = "auto",
+    iterations: IterationsOption = None,
+    size: Annotated[int, typer.Option(min=32, max=384, help="Side of the piece of the photograph, in pixels.")] = 384,
 ) -> None:
     """Blur a photograph, add noise, restore it, and write the pictures before and after.
 
@@ -27,24 +29,20 @@ def demo(
     import torch
     from skimage import data
 
-    import fastreg
     from fastreg import metrics, tasks
+    from fastreg.batch.restoring import solve
     from fastreg.io import images, panel
+    from fastreg.io.atomic import replacing
 
-    prior = tasks.find("deblur").prior if prior == "auto" else prior
+    device = tasks.choose_device("auto")
+    restorer = tasks.restorer_for("deblur", prior, iterations, device=device, psf=PSF)
     photograph = data.astronaut()  # type: ignore[no-untyped-call]
-    clean = torch.from_numpy(photograph[:384, :448].copy()).permute(2, 0, 1)[None] / 255
-    operator = fastreg.operators.Blur(fastreg.operators.gaussian_psf(PSF_SIZE, PSF_STD))
-    restorer = fastreg.Restorer(operator, prior=fastreg.load(prior)).to(tasks.choose_device("auto"))
-    device = restorer.device
-    noise = torch.randn(clean.shape, generator=torch.Generator().manual_seed(0))
-    observed = restorer.operator(clean.to(device)).cpu() + SIGMA * noise
-    typer.echo(
-        f"deblurring {clean.shape[-1]}x{clean.shape[-2]} pixels with {restorer.solver.iterations} steps on {device} …"
-    )
+    clean = torch.from_numpy(photograph[:size, 32 : 32 + size].copy()).permute(2, 0, 1)[None] / 255
+    generator = torch.Generator().manual_seed(0)
+    observed = restorer.operator.observe(clean.to(device), SIGMA, generator).cpu()
+    typer.echo(f"deblurring {size}x{size} pixels with {restorer.solver.iterations} steps on {device}")
     started = time.perf_counter()
-    with torch.no_grad():
-        restored = restorer(observed.to(device), SIGMA).cpu().clamp(0, 1)
+    restored = solve(restorer, observed, SIGMA)
     seconds = time.perf_counter() - started
     before, after = (float(metrics.psnr(x, clean)[0]) for x in (observed, restored))
     output.mkdir(parents=True, exist_ok=True)
@@ -55,7 +53,8 @@ def demo(
     )
     for name, cell in zip(("original", "before", "after"), cells, strict=True):
         images.write(images.Image(cell.pixels), output / f"{name}.png")
-    with images.replacing(output / "panel.png") as temporary:
-        panel.panel(cells, f"fastreg: deblurring with the prior {prior}").save(temporary, format="PNG")
+    name = restorer.prior.card.name if restorer.prior.card is not None else restorer.prior.kind
+    with replacing(output / "panel.png") as temporary:
+        panel.panel(cells, f"fastreg: deblurring with the prior {name}").save(temporary, format="PNG")
     typer.echo(f"PSNR before {before:.2f} dB, after {after:.2f} dB; {seconds:.1f} s")
-    typer.echo(f"look at {output / 'panel.png'}")
+    typer.echo(f"see {output / 'panel.png'}")

@@ -23,19 +23,25 @@ def evaluate(
         str, typer.Option(metavar="S[,S...]", help="Noise levels in units of [0, 1].", show_default=False)
     ],
     psf: choices.PsfOption = None,
-    boundary: choices.BoundaryOption = "reflect",
-    missing: Annotated[float, typer.Option(help="For inpaint: share of the pixels that are missing.")] = 0.5,
+    boundary: choices.BoundaryOption = None,
+    factor: choices.FactorOption = None,
+    pattern: choices.PatternOption = None,
+    missing: Annotated[
+        float, typer.Option(help=f"For {choices.takers('mask')}: share that is missing, at random for every image.")
+    ] = 0.5,
     prior: choices.PriorOption = "auto",
     weight: choices.WeightOption = None,
     iterations: choices.IterationsOption = None,
     limit: Annotated[int | None, typer.Option(min=1, help="Only the first images by name.")] = None,
     crop: Annotated[int | None, typer.Option(min=1, help="Only the central square of so many pixels.")] = None,
-    seed: choices.SeedOption = 0,
+    seed: Annotated[int, typer.Option(help="Seed of noise and masks.")] = 0,
     baseline: Annotated[
         bool,
         typer.Option(
             "--baseline",
-            help="Also measure scikit-image: Wiener filter, biharmonic inpainting, or total variation for denoising.",
+            help="Also measure the classical method: "
+            + ", ".join(f"{task.baseline} for {task.name}" for task in choices.TASKS.values())
+            + ".",
         ),
     ] = False,
     json_file: Annotated[
@@ -68,6 +74,8 @@ def evaluate(
         prior=prior,
         psf=psf,
         boundary=boundary,
+        factor=factor,
+        pattern=pattern,
         missing=missing,
         weight=weight,
         iterations=iterations,
@@ -87,14 +95,17 @@ def evaluate(
     evaluator = evaluation.Evaluator(settings, evaluation.parse_shard(only), accept_drift)
     choices.say_drift(evaluator.restorer)
     known: list[Row] = []
-    for path in [*(reuse or []), *([json_file] if json_file and json_file.exists() else [])]:
+    for path in reuse or []:
         rows = evaluator.reusable(path)
         if not rows:
             typer.echo(f"{path} was made with other settings or another model: it is not reused", err=True)
         known.extend(rows)
+    if json_file is not None and json_file.exists():
+        before = evaluation.Evaluation.load(json_file)
+        if before.rows and not before.same_as(evaluator.empty):
+            raise ValueError(f"{json_file} holds results of other settings or another model: choose another file")
+        known.extend(before.rows)
     result, pictures, failed = _measure(evaluator, known, json_file, sheet is not None)
-    if json_file is not None:
-        result.save(json_file)
     _print(result)
     if sheet is not None and pictures:
         _draw(evaluator, result, pictures, sheet)
@@ -125,7 +136,7 @@ def _measure(
                 if row is None or drawn:
                     try:
                         row, seen = evaluator.measure(name, sigma)
-                    except ValueError as error:
+                    except Exception as error:  # one bad image costs no other
                         progress.stop()
                         typer.echo(f"fastreg: failed: {name} at sigma {sigma:.3g}: {error}", err=True)
                         progress.start()
@@ -134,8 +145,8 @@ def _measure(
                     if drawn:
                         pictures[name, sigma] = seen
                 rows.append(row)
-            if json_file is not None:
-                evaluator.empty.with_rows(rows).save(json_file)
+            if json_file is not None:  # with what it held before, also of other images
+                evaluator.empty.with_rows([*known, *rows]).save(json_file)
     return evaluator.empty.with_rows(rows), pictures, failed
 
 

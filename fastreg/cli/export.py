@@ -40,7 +40,7 @@ def export(
         ),
     ] = None,
     mask: Annotated[str | None, typer.Option(metavar="input", help="For inpaint: always input.")] = None,
-    boundary: choices.BoundaryOption = "reflect",
+    boundary: choices.BoundaryOption = None,
     prior: choices.PriorOption = "auto",
     weight: choices.WeightOption = None,
     iterations: choices.IterationsOption = None,
@@ -90,7 +90,7 @@ def export(
         "task": task,
         "prior": prior,
         "psf": psf,
-        "boundary": boundary if task == "deblur" else None,
+        "boundary": boundary,
         "iterations": restorer.solver.iterations,
         "precision": precision,
         "timed_size": list(TIMED_SIZE),
@@ -111,7 +111,7 @@ def _restorer(
     task: str,
     psf: str | None,
     mask: str | None,
-    boundary: str,
+    boundary: str | None,
     prior: str,
     weight: float | None,
     iterations: int | None,
@@ -130,7 +130,7 @@ def _restorer(
         # stands for the mask of every call: only its size is looked at
         return tasks.make_restorer(Mask([[1.0]]), prior, iterations, weight, tasks.choose_device(device))
     given = f"gaussian:{PSF_SIDE}:3" if psf == "input" else psf
-    operator = tasks.make_operator(task, given, mask, boundary)
+    operator = tasks.make_operator(task, psf=given, mask=mask, boundary=boundary)
     return tasks.make_restorer(operator, prior, iterations, weight, tasks.choose_device(device))
 
 

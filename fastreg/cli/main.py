@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import dis
 import logging
 import os
 import sys
+import traceback
 from typing import Annotated
 
 import typer
@@ -20,11 +22,11 @@ from fastreg.cli.tune import tune
 from fastreg.cli.verify import verify
 
 #: Exit codes.
-FAILED, MISUSED, INTERRUPTED = 1, 2, 130
+FAILED, MISUSED, BUG, INTERRUPTED = 1, 2, 3, 130
 
 app = typer.Typer(
     name="fastreg",
-    help="Restore images with learned regularizers.",
+    help="Restore images with learned priors.",
     no_args_is_help=True,
     add_completion=False,
     rich_markup_mode="markdown",
@@ -54,37 +56,61 @@ def _options(
     version: Annotated[
         bool, typer.Option("--version", help="Print the version and exit.", callback=_show_version, is_eager=True)
     ] = False,
+    debug: Annotated[
+        bool, typer.Option("--debug", help="Show where an error comes from; accepted anywhere on the command line.")
+    ] = False,
 ) -> None:
     pass
 
 
 def main(arguments: list[str] | None = None) -> None:
-    """Run the command line and exit: 0 if all went well, 1 where some inputs failed, 2 for misuse.
+    """Run the command line and exit: 0 if all went well, 1 where some inputs failed, 2 for misuse, 3 for a bug of fastreg.
 
-    An error is one line.
+    An error is one line; ``--debug`` adds the traceback.
     """
+    given = sys.argv[1:] if arguments is None else arguments
+    debug = "--debug" in given
     logging.getLogger("tifffile").setLevel(logging.CRITICAL)  # damaged files are reported by us
     try:
-        code = app(arguments, prog_name="fastreg", standalone_mode=False)
+        code = app([word for word in given if word != "--debug"], prog_name="fastreg", standalone_mode=False)
     except BrokenPipeError:
         # whoever read our output is gone; keep the interpreter from complaining at exit
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(FAILED)
-    except (KeyboardInterrupt, typer.Abort):
-        _complain("interrupted")
-        sys.exit(INTERRUPTED)
-    except (ValueError, TypeError, OSError) as error:
-        _complain(str(error).strip() or type(error).__name__)
-        sys.exit(MISUSED)
     except Exception as error:
-        message = getattr(
-            error, "format_message", None
-        )  # of typer's own errors, which have no public base class in all versions
-        if message is None:
-            raise
-        _complain(message())
-        sys.exit(MISUSED)
+        if debug:
+            traceback.print_exc()
+        sys.exit(_explain(error))
+    if code == INTERRUPTED:  # typer's answer to Ctrl-C
+        _complain("interrupted")
     sys.exit(code if isinstance(code, int) else 0)
+
+
+def _explain(error: Exception) -> int:
+    """Say in one line what went wrong, and return the exit code."""
+    text = str(error).strip() or type(error).__name__
+    message = getattr(error, "format_message", None)  # of typer's own errors, which have no public base class
+    if message is not None:
+        _complain(message())
+        return MISUSED
+    if isinstance(error, OSError) or (isinstance(error, ValueError | TypeError) and raised_on_purpose(error)):
+        _complain(text)
+        return MISUSED
+    if isinstance(error, MemoryError) or "out of memory" in text or "not enough memory" in text:
+        _complain(f"out of memory: {text}")
+        return FAILED
+    _complain(f"this is a bug of fastreg, please report it with the output of --debug: {type(error).__name__}: {text}")
+    return BUG
+
+
+def raised_on_purpose(error: BaseException) -> bool:
+    """Whether a ``raise`` statement of fastreg raised an error, not a library that was called wrongly."""
+    place = error.__traceback__
+    while place is not None and place.tb_next is not None:
+        place = place.tb_next
+    if place is None or not str(place.tb_frame.f_globals.get("__name__", "")).startswith("fastreg"):
+        return False
+    return place.tb_frame.f_code.co_code[place.tb_lasti] == dis.opmap["RAISE_VARARGS"]
 
 
 def _complain(text: str) -> None:

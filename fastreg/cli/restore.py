@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -12,9 +11,8 @@ import typer
 from fastreg.cli import choices
 
 if TYPE_CHECKING:
-    from torch import nn
-
     from fastreg.batch.folder import Outcome
+    from fastreg.io.images import Image
 
 
 def restore(
@@ -25,24 +23,16 @@ def restore(
         Path, typer.Option("--output", "-o", metavar="OUT", help="A folder, or an image file for a single input file.")
     ],
     task: choices.TaskOption,
-    sigma: Annotated[
-        str | None,
-        typer.Option(
-            metavar="S|auto",
-            help="Standard deviation of the noise in units of [0, 1], such as 0.1 or 25/255; auto estimates it. "
-            "Inpainting takes 0.01, about the noise of an 8-bit photograph, if it is not given.",
-        ),
-    ] = None,
+    sigma: choices.SigmaOption = None,
     psf: choices.PsfOption = None,
-    boundary: choices.BoundaryOption = "reflect",
-    mask: Annotated[
-        str | None, typer.Option(metavar="FILE", help="For inpaint: an image or .npy, not zero where a pixel is known.")
-    ] = None,
+    boundary: choices.BoundaryOption = None,
+    mask: choices.MaskOption = None,
+    factor: choices.FactorOption = None,
+    pattern: choices.PatternOption = None,
     prior: choices.PriorOption = "auto",
     weight: choices.WeightOption = None,
     iterations: choices.IterationsOption = None,
     device: choices.DeviceOption = "auto",
-    seed: choices.SeedOption = 0,
     overwrite: Annotated[
         bool, typer.Option("--overwrite", help="Also redo what was done, and replace other files.")
     ] = False,
@@ -52,65 +42,41 @@ def restore(
 ) -> None:
     """Restore images.
 
-    PNG and TIFF of 8 and 16 bits, JPEG, WebP and .npy; grey images are repeated in the channels of a prior for colours,
-    alpha stays as it is. Files that were done by an earlier run with the same settings are skipped. An input that fails
-    is reported, the others are finished, and the exit code is 1.
+    PNG and TIFF of 8 and 16 bits, JPEG, WebP and .npy; alpha and colour profile are kept. Files that were done by an earlier
+    run with the same settings are skipped. An input that fails is reported, the others are finished, and the exit code is 1.
     """
-    import torch
+    from fastreg import __version__, tasks
+    from fastreg.batch import folder, restoring
+    from fastreg.io.noise import estimate_sigma
 
-    from fastreg import __version__, models, tasks
-    from fastreg.batch import folder
-    from fastreg.batch.restoring import restore_image
-
-    level = _sigma(task, sigma)
+    level = tasks.noise_level(task, sigma)
     jobs = folder.plan(inputs, output)
-    torch.manual_seed(seed)
-    operator = tasks.make_operator(task, psf, mask, boundary)
+    operator = tasks.make_operator(task, psf=psf, boundary=boundary, mask=mask, factor=factor, pattern=pattern)
     restorer = tasks.make_restorer(operator, prior, iterations, weight, tasks.choose_device(device))
-    settings = {
-        "version": __version__,
-        "task": task,
-        "sigma": level,
-        "operator": _digest(operator),
-        "boundary": boundary,
-        "prior": models.fingerprint(restorer.prior),
-        "weight": None if restorer.weight_rule is None else _digest(restorer.weight_rule),
-        "solver": _digest(restorer.solver),
-        "seed": seed,
-        "precision": precision,
-    }
+    settings = {"version": __version__, "precision": precision, **restoring.settings(restorer, level)}
     prepared = tasks.prepare(restorer, precision, compile_mode, accept_drift)
     choices.say_drift(prepared)
-    outcomes = folder.run(jobs, lambda image: restore_image(prepared, image, level), settings, overwrite)
-    _report(outcomes, len(jobs))
+
+    def work(image: Image) -> tuple[Image, str]:
+        found = estimate_sigma(image.pixels) if level is None else level
+        return restoring.restore_image(prepared, image, found), "" if level is not None else _numbers(
+            found, restoring.effective_weight(prepared, len(image.pixels), found)
+        )
+
+    model = restorer.prior.card.name if restorer.prior.card is not None else restorer.prior.kind
+    channels = restorer.prior.channels
+    numbers = "" if level is None else ", " + _numbers(level, restoring.effective_weight(restorer, channels, level))
+    typer.echo(f"{task} with the prior {model}, {restorer.solver.iterations} steps{numbers}")
+    complex_numbers = operator.measurement().dtype == "complex64"
+    _report(folder.run(jobs, work, settings, overwrite, complex_numbers), len(jobs))
 
 
-def _digest(module: nn.Module) -> str:
-    """SHA-256 of the values of a PSF, a mask, or a rule."""
-    digest = hashlib.sha256()
-    for name, value in sorted(module.state_dict().items()):
-        digest.update(f"{name} {list(value.shape)}".encode() + value.cpu().numpy().tobytes())
-    return digest.hexdigest()
-
-
-def _sigma(task: str, text: str | None) -> float | None:
-    """The noise level, None to estimate it."""
-    from fastreg import tasks
-    from fastreg.io import inputs
-
-    if text is None:
-        if task != "inpaint":
-            raise ValueError(f"{task} needs --sigma: a number in units of [0, 1] such as 0.1 or 25/255, or auto")
-        return tasks.find(task).sigma
-    if text != "auto":
-        return inputs.parse_sigma(text)
-    if task == "inpaint":
-        raise ValueError("inpaint cannot estimate the noise of an image with missing pixels: give --sigma as a number")
-    return None
+def _numbers(sigma: float, weight: float | None) -> str:
+    return f"sigma {sigma:.3g}" + ("" if weight is None else f", lambda {weight:.3g}")
 
 
 def _report(outcomes: Iterator[Outcome], total: int) -> None:
-    """Run the jobs, show how far they are, and say in the end what became of them."""
+    """Run the jobs, show how far they are, and say in the end what became of them, also after Ctrl-C."""
     from rich.console import Console
     from rich.progress import (
         BarColumn,
@@ -124,20 +90,33 @@ def _report(outcomes: Iterator[Outcome], total: int) -> None:
     counts = {"done": 0, "skipped": 0, "failed": 0}
     columns = (TextColumn("restoring"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(), TimeRemainingColumn())
     console = Console(stderr=True)
-    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as progress:
-        bar = progress.add_task("", total=total)
-        for outcome in outcomes:
-            counts[outcome.status] += 1
-            progress.advance(bar)
-            if outcome.status == "failed":
-                progress.stop()
-                typer.echo(f"fastreg: failed: {outcome.reason}", err=True)
-                progress.start()
+    try:
+        with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as progress:
+            bar = progress.add_task("", total=total)
+            for outcome in outcomes:
+                counts[outcome.status] += 1
+                progress.advance(bar)
+                if outcome.status == "failed":
+                    progress.stop()
+                    typer.echo(f"fastreg: failed: {outcome.text}", err=True)
+                    progress.start()
+                elif outcome.text:
+                    progress.stop()
+                    typer.echo(f"{outcome.job.source}: {outcome.text}")
+                    progress.start()
+    finally:
+        _summarise(counts, total)
+    if counts["failed"]:
+        raise typer.Exit(1)
+
+
+def _summarise(counts: dict[str, int], total: int) -> None:
     parts = [f"{counts['done']} restored"]
     if counts["skipped"]:
         parts.append(f"{counts['skipped']} skipped (done before)")
     if counts["failed"]:
         parts.append(f"{counts['failed']} failed")
+    left = total - sum(counts.values())
+    if left:
+        parts.append(f"{left} not begun or not finished")
     typer.echo(", ".join(parts))
-    if counts["failed"]:
-        raise typer.Exit(1)

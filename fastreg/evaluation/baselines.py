@@ -1,8 +1,11 @@
-"""Classical restorations from scikit-image, to compare with."""
+"""Classical restorations, to compare with: mostly those of scikit-image, at their best over a few photographs."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
+from torch import Tensor
 
 from fastreg.operators import Blur, LinearOperator, Mask
 
@@ -11,31 +14,45 @@ WIENER_BALANCE = 200.0
 #: The weight of the total variation is this times sigma.
 TV_WEIGHT = 0.9
 
+#: From an operator, a measurement ``[1, c, h, w]`` and the standard deviation of its noise to images ``[1, C, H, W]``.
+Baseline = Callable[[LinearOperator, Tensor, float], np.ndarray]
 
-def restore(operator: LinearOperator, y: np.ndarray, sigma: float) -> np.ndarray:
-    """The classical restoration for an operator: Wiener filter, biharmonic inpainting, or total variation.
 
-    Parameters
-    ----------
-    operator
-        A `Blur`, a `Mask` of ones and zeros, or the identity.
-    y
-        Observation ``[C, h, w]``.
-    sigma
-        Standard deviation of its noise.
+def denoise(operator: LinearOperator, y: Tensor, sigma: float) -> np.ndarray:
+    """Total variation."""
+    return _clipped(total_variation(y[0].cpu().numpy(), sigma))
 
-    Returns
-    -------
-    numpy.ndarray
-        ``float32 [C, h, w]``, clipped to [0, 1].
-    """
-    if isinstance(operator, Blur):
-        x = wiener(y, operator.psf.cpu().numpy(), operator.boundary, sigma)
-    elif isinstance(operator, Mask):
-        x = biharmonic(y, operator.mask[0, 0].cpu().numpy() == 0)
-    else:
-        x = total_variation(y, sigma)
-    return np.ascontiguousarray(x.clip(0, 1), np.float32)
+
+def deblur(operator: LinearOperator, y: Tensor, sigma: float) -> np.ndarray:
+    """Wiener filter; `operator` is a `Blur`."""
+    assert isinstance(operator, Blur)
+    return _clipped(wiener(y[0].cpu().numpy(), operator.psf.cpu().numpy(), operator.boundary, sigma))
+
+
+def inpaint(operator: LinearOperator, y: Tensor, sigma: float) -> np.ndarray:
+    """Biharmonic inpainting; `operator` is a `Mask` of zeros and ones."""
+    assert isinstance(operator, Mask)
+    return _clipped(biharmonic(y[0].cpu().numpy(), operator.mask[0, 0].cpu().numpy() == 0))
+
+
+def interpolate(operator: LinearOperator, y: Tensor, sigma: float) -> np.ndarray:
+    """What solvers start from: bicubic interpolation, Malvar's demosaicking, or zeros for the frequencies not measured."""
+    return _clipped(operator.initial(y)[0].cpu().numpy())
+
+
+#: Every method by the name that `fastreg.tasks.TASKS` has for it.
+BASELINES: dict[str, Baseline] = {
+    "total-variation": denoise,
+    "wiener": deblur,
+    "biharmonic": inpaint,
+    "bicubic": interpolate,
+    "malvar": interpolate,
+    "zero-filling": interpolate,
+}
+
+
+def _clipped(x: np.ndarray) -> np.ndarray:
+    return np.ascontiguousarray(x.clip(0, 1), np.float32)[None]
 
 
 def wiener(y: np.ndarray, psf: np.ndarray, boundary: str, sigma: float) -> np.ndarray:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import platform
 import time
 from collections.abc import Iterable, Iterator
 from pathlib import Path
@@ -13,20 +12,22 @@ import numpy as np
 import torch
 from torch import Tensor
 
-import fastreg
-from fastreg import metrics, models, tasks
+from fastreg import machine, metrics, models, tasks
 from fastreg.batch import folder
-from fastreg.batch.restoring import frame, solve
+from fastreg.batch.restoring import effective_weight, shown, solve
 from fastreg.evaluation import baselines
 from fastreg.evaluation.results import Evaluation, Row, Score, Settings, merge
 from fastreg.io import images
-from fastreg.operators import LinearOperator, Mask
+from fastreg.parts import describe
 
-__all__ = ["Evaluation", "Evaluator", "Pictures", "Row", "Score", "Settings", "merge", "parse_shard", "versions"]
+__all__ = ["Evaluation", "Evaluator", "Pictures", "Row", "Score", "Settings", "merge", "parse_shard"]
 
 
 class Pictures(NamedTuple):
-    """The images ``float32 [C, H, W]`` that a row compares; the degraded one is not clipped."""
+    """The images ``float32 [C, H, W]`` that a row compares.
+
+    `degraded` is not clipped. Where a measurement is not an image of the same size, it is what a solver starts from.
+    """
 
     clean: Tensor
     degraded: Tensor
@@ -60,15 +61,14 @@ class Evaluator:
         sources = sorted(folder.expand([settings.data]), key=lambda source: source.relative.as_posix())
         chosen = sources[: settings.limit][part - 1 :: parts]
         self.files = {source.relative.as_posix(): source.path for source in chosen}
-        if settings.task == "inpaint":
-            operator: LinearOperator = Mask(np.ones((1, 1)))  # every image gets its own
-        else:
-            operator = tasks.make_operator(settings.task, settings.psf, None, settings.boundary)
+        # where a mask is drawn for every image, this one stands for it
+        operator = tasks.random_operator(settings.task, 8, 8, torch.Generator().manual_seed(0), **settings.options)
         restorer = tasks.make_restorer(
             operator, settings.prior, settings.iterations, settings.weight, tasks.choose_device(settings.device)
         )
         self.restorer = tasks.prepare(restorer, settings.precision, settings.compile, accept_drift)
-        self.empty = Evaluation(settings, models.fingerprint(restorer.prior), versions(restorer))
+        about = machine.describe(restorer.device)
+        self.empty = Evaluation(settings, models.fingerprint(restorer.prior), describe(restorer.solver), about)
 
     def run(self, known: Iterable[Row] = ()) -> Iterator[Row]:
         """Yield a row for every image and noise level; `known` rows are handed on as they are."""
@@ -78,36 +78,46 @@ class Evaluator:
                 yield ready.get((name, sigma)) or self.measure(name, sigma)[0]
 
     def reusable(self, path: str | Path) -> tuple[Row, ...]:
-        """Rows of an earlier evaluation with the same settings and model, none if it had others."""
+        """Rows of an earlier evaluation with the same settings, model and solver, none if it had others."""
         earlier = Evaluation.load(path)
-        same = earlier.settings.identity() == self.settings.identity() and earlier.model == self.empty.model
-        return earlier.rows if same else ()
+        return earlier.rows if earlier.same_as(self.empty) else ()
 
     def measure(self, name: str, sigma: float) -> tuple[Row, Pictures]:
         """Degrade, restore and compare one image."""
-        settings = self.settings
+        settings, device = self.settings, self.restorer.device
         clean = torch.from_numpy(self._clean(name))[None]
-        operator = self._operator(name, clean)
-        degraded = _on_cpu(operator, clean)
-        # the same noise for every sigma but for its scale; it is not clipped
-        degraded = degraded + sigma * torch.randn(degraded.shape, generator=_seeded(settings.seed, name, "noise"))
-        if isinstance(operator, Mask):
-            degraded = degraded * operator.mask.cpu()  # nothing is measured of the missing pixels, not even noise
-        start = time.perf_counter()
-        restored = solve(self.restorer, degraded, sigma)
-        seconds = time.perf_counter() - start
-        baseline = None
-        if settings.baseline:
-            baseline = torch.from_numpy(baselines.restore(operator, degraded[0].numpy(), sigma))
-        pictures = Pictures(frame(clean, degraded)[0], degraded[0], frame(restored, degraded)[0], baseline)
-        assert self.restorer.weight_rule is not None  # make_restorer saw to it
-        weight = self.restorer.weight_rule(torch.tensor([sigma], device=self.restorer.device))
+        if tasks.find(settings.task).draw is not None:
+            generator = _seeded(settings.seed, name, "mask")
+            height, width = clean.shape[-2:]
+            operator = tasks.random_operator(
+                settings.task, height, width, generator, settings.missing, **settings.options
+            )
+            self.restorer.operator = operator.to(device)
+        operator = self.restorer.operator
+        with torch.no_grad():
+            # the same noise for every sigma but for its scale; it is not clipped
+            measured = operator.observe(clean.to(device), sigma, _seeded(settings.seed, name, "noise"))
+            start = time.perf_counter()
+            restored = solve(self.restorer, measured.cpu(), sigma)
+            seconds = time.perf_counter() - start
+            degraded = measured.cpu()
+            baseline = None
+            start_image = operator.initial(measured).cpu()
+            if settings.baseline:
+                method = baselines.BASELINES[tasks.find(settings.task).baseline]
+                baseline = torch.from_numpy(method(operator, measured, sigma))[0]
+        frame = shown(self.restorer, clean)
+        if degraded.shape != frame.shape or degraded.is_complex():
+            degraded = shown(self.restorer, start_image)
+        pictures = Pictures(frame[0], degraded[0], shown(self.restorer, restored)[0], baseline)
+        weight = effective_weight(self.restorer, measured.shape[1], sigma)
+        assert weight is not None  # make_restorer saw to it
         row = Row(
             name=name,
             sigma=sigma,
             height=clean.shape[-2],
             width=clean.shape[-1],
-            weight=float(weight),
+            weight=weight,
             degraded=_score(pictures.degraded, pictures.clean),
             restored=_score(pictures.restored, pictures.clean),
             baseline=None if pictures.baseline is None else _score(pictures.baseline, pictures.clean),
@@ -116,23 +126,18 @@ class Evaluator:
         return row, pictures
 
     def _clean(self, name: str) -> np.ndarray:
+        """The image, cropped to a whole number of the pixels of a measurement."""
         pixels = images.read(self.files[name]).pixels
-        side = self.settings.crop
-        if side is None:
-            return pixels
-        height, width = (min(side, size) for size in pixels.shape[1:])
-        top, left = (pixels.shape[1] - height) // 2, (pixels.shape[2] - width) // 2
+        form = self.restorer.operator.measurement()
+        if form.image_channels is not None and len(pixels) != form.image_channels:
+            raise ValueError(f"{self.settings.task} needs images of {form.image_channels} channels, got {len(pixels)}")
+        size = pixels.shape[1:]
+        side = self.settings.crop or max(size)
+        height, width = (
+            min(side, n) - (min(side, n) - margin) % form.scale for n, margin in zip(size, form.margin, strict=True)
+        )
+        top, left = (size[0] - height) // 2, (size[1] - width) // 2
         return np.ascontiguousarray(pixels[:, top : top + height, left : left + width])
-
-    def _operator(self, name: str, clean: Tensor) -> LinearOperator:
-        operator = self.restorer.operator
-        if isinstance(operator, Mask):
-            generator = _seeded(self.settings.seed, name, "mask")
-            known = torch.rand(clean.shape[-2:], generator=generator) >= self.settings.missing
-            if not known.any():
-                raise ValueError(f"no pixel of {name} is known with a share of {self.settings.missing} missing")
-            operator.mask = known.float()[None, None].to(operator.mask.device)
-        return operator
 
 
 def parse_shard(text: str) -> tuple[int, int]:
@@ -143,30 +148,9 @@ def parse_shard(text: str) -> tuple[int, int]:
     return int(part), int(parts)
 
 
-def versions(restorer: fastreg.Restorer) -> dict[str, str]:
-    """Software and hardware that a restorer runs on."""
-    device = restorer.device
-    hardware = torch.cuda.get_device_name(device) if device.type == "cuda" else platform.machine()
-    return {
-        "fastreg": fastreg.__version__,
-        "torch": torch.__version__,
-        "numpy": np.__version__,
-        "python": platform.python_version(),
-        "device": f"{device.type} ({hardware})",
-        "threads": str(torch.get_num_threads()),
-    }
-
-
 def _seeded(seed: int, name: str, purpose: str) -> torch.Generator:
     digest = hashlib.sha256(f"{seed}/{purpose}/{name}".encode()).digest()
     return torch.Generator().manual_seed(int.from_bytes(digest[:7], "big"))
-
-
-def _on_cpu(operator: LinearOperator, x: Tensor) -> Tensor:
-    device = next((buffer.device for buffer in operator.buffers()), x.device)
-    with torch.no_grad():
-        result: Tensor = operator(x.to(device)).cpu()
-    return result
 
 
 def _score(x: Tensor, clean: Tensor) -> Score:

@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import dataclasses
 import json
-from collections.abc import Iterable, Sequence
+import math
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from fastreg.io.atomic import replacing
+from fastreg.tasks import Options
 
 #: Version of the JSON files.
-FORMAT = 1
+FORMAT = 2
 
 
 @dataclasses.dataclass(frozen=True)
@@ -25,15 +27,15 @@ class Settings:
     data
         Folder (with sub-folders), glob or file of clean images.
     task
-        ``denoise``, ``deblur`` or ``inpaint``.
+        A name in `fastreg.tasks.TASKS`.
     sigmas
         Noise levels in units of [0, 1].
-    psf, boundary
-        For deblur; see `fastreg.io.inputs.read_psf` and `fastreg.operators.Blur`.
+    psf, boundary, factor, pattern
+        See `fastreg.tasks.Options`.
     missing
-        For inpaint: share of the pixels, chosen at random, that is not known.
+        Share of what a random mask leaves out, for the tasks that take one.
     prior, weight, iterations
-        The model, lambda (None: the rule in the model card), the steps of Adam.
+        The model, lambda (None: the rule in the model card), the steps of the solver (None: those in the model card).
     limit, crop
         Only the first images by name; only their central square of so many pixels.
     seed
@@ -49,7 +51,9 @@ class Settings:
     sigmas: tuple[float, ...]
     prior: str = "alr"
     psf: str | None = None
-    boundary: str = "reflect"
+    boundary: str | None = None
+    factor: int | None = None
+    pattern: str | None = None
     missing: float = 0.5
     weight: float | None = None
     iterations: int | None = None
@@ -75,6 +79,11 @@ class Settings:
         """The settings that the numbers of one image and one noise level depend on."""
         everything = dataclasses.asdict(self)
         return {key: value for key, value in everything.items() if key not in ("sigmas", "limit")}
+
+    @property
+    def options(self) -> Options:
+        """What the degradation depends on, but for a random mask."""
+        return {"psf": self.psf, "boundary": self.boundary, "factor": self.factor, "pattern": self.pattern}
 
 
 class Score(NamedTuple):
@@ -109,6 +118,8 @@ class Evaluation:
         What was asked for.
     model
         SHA-256 of the weights of the prior, `fastreg.models.zoo.fingerprint`.
+    solver
+        Kind and settings of the solver.
     versions
         Software and hardware that made the rows.
     rows
@@ -117,12 +128,22 @@ class Evaluation:
 
     settings: Settings
     model: str
-    versions: dict[str, str]
+    solver: dict[str, Any]
+    versions: dict[str, Any]
     rows: tuple[Row, ...] = ()
 
     def with_rows(self, rows: Iterable[Row]) -> Evaluation:
-        """The same with other rows."""
-        return dataclasses.replace(self, rows=tuple(sorted(rows, key=lambda row: (row.sigma, row.name))))
+        """The same with other rows; of two rows of an image at a noise level the later one counts."""
+        unique = {(row.sigma, row.name): row for row in rows}
+        return dataclasses.replace(self, rows=tuple(unique[key] for key in sorted(unique)))
+
+    def same_as(self, other: Evaluation) -> bool:
+        """Whether rows of both can stand side by side: the same settings, model and solver."""
+        return (self.settings.identity(), self.model, self.solver) == (
+            other.settings.identity(),
+            other.model,
+            other.solver,
+        )
 
     def means(self) -> dict[float, dict[str, Score]]:
         """For each sigma the mean scores of ``degraded``, ``restored`` and, where measured, ``baseline``."""
@@ -142,24 +163,24 @@ class Evaluation:
             "format": FORMAT,
             "settings": dataclasses.asdict(self.settings),
             "model": self.model,
+            "solver": self.solver,
             "versions": self.versions,
             "images": len({row.name for row in self.rows}),
             "seconds": sum(row.seconds for row in self.rows),
             "means": [
-                {"sigma": sigma, **{kind: score._asdict() for kind, score in scores.items()}}
+                {"sigma": sigma, **{kind: _plain(score) for kind, score in scores.items()}}
                 for sigma, scores in self.means().items()
             ],
             "rows": [
                 {
                     **{field.name: getattr(row, field.name) for field in dataclasses.fields(row)},
-                    **{kind: getattr(row, kind)._asdict() for kind in ("degraded", "restored")},
-                    "baseline": row.baseline._asdict() if row.baseline else None,
+                    **{kind: _plain(getattr(row, kind)) for kind in ("degraded", "restored", "baseline")},
                 }
                 for row in self.rows
             ],
         }
         with replacing(path) as temporary:
-            temporary.write_text(json.dumps(document, indent=1) + "\n")
+            temporary.write_text(json.dumps(document, indent=1, allow_nan=False) + "\n")
 
     @classmethod
     def load(cls, path: str | Path) -> Evaluation:
@@ -169,16 +190,9 @@ class Evaluation:
             if document["format"] != FORMAT:
                 raise ValueError(f"format {document['format']}")
             settings = Settings(**{**document["settings"], "sigmas": tuple(document["settings"]["sigmas"])})
-            rows = [
-                Row(
-                    **{
-                        **row,
-                        **{kind: Score(**row[kind]) for kind in ("degraded", "restored", "baseline") if row[kind]},
-                    }
-                )
-                for row in document["rows"]
-            ]
-            return cls(settings, document["model"], document["versions"]).with_rows(rows)
+            kinds = ("degraded", "restored", "baseline")
+            rows = [Row(**{**row, **{kind: _score(row[kind]) for kind in kinds}}) for row in document["rows"]]
+            return cls(settings, document["model"], document["solver"], document["versions"]).with_rows(rows)
         except (OSError, ValueError, KeyError, TypeError) as error:
             raise ValueError(f"{path} is not a readable evaluation of fastreg: {error}") from error
 
@@ -189,15 +203,27 @@ def merge(evaluations: Sequence[Evaluation]) -> Evaluation:
     Raises
     ------
     ValueError
-        If there is none, or they differ in their settings or their model.
+        If there is none, or they differ in their settings, model or solver.
     """
     if not evaluations:
         raise ValueError("expected evaluations to merge, got none")
     first = evaluations[0]
     for other in evaluations[1:]:
-        if other.settings.identity() != first.settings.identity() or other.model != first.model:
-            raise ValueError("evaluations with different settings or models cannot be merged")
-    rows = {(row.name, row.sigma): row for evaluation in evaluations for row in evaluation.rows}
+        if not first.same_as(other):
+            raise ValueError("evaluations with different settings, models or solvers cannot be merged")
+    rows = [row for evaluation in evaluations for row in evaluation.rows]
     sigmas = tuple(sorted({sigma for evaluation in evaluations for sigma in evaluation.settings.sigmas}))
     settings = dataclasses.replace(first.settings, sigmas=sigmas)
-    return dataclasses.replace(first, settings=settings).with_rows(rows.values())
+    return dataclasses.replace(first, settings=settings).with_rows(rows)
+
+
+def _plain(score: Score | None) -> dict[str, float | None] | None:
+    """A score for JSON, which has no infinity: the PSNR of a perfect restoration is null."""
+    return None if score is None else {"psnr": score.psnr if math.isfinite(score.psnr) else None, "ssim": score.ssim}
+
+
+def _score(entry: Mapping[str, float | None] | None) -> Score | None:
+    if entry is None:
+        return None
+    psnr, ssim = entry["psnr"], entry["ssim"]
+    return Score(math.inf if psnr is None else psnr, math.nan if ssim is None else ssim)

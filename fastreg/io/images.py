@@ -12,12 +12,16 @@ import numpy as np
 
 from fastreg.io import decoders, png16
 from fastreg.io.atomic import replacing
+from fastreg.io.noise import estimate_sigma
 
 #: Endings of the files that can be read and written.
 SUFFIXES = (".png", ".tif", ".tiff", ".jpg", ".jpeg", ".webp", ".npy")
 _DTYPES = ("uint8", "uint16", "float16", "float32", "float64")
-#: Floating point samples are in [0, 1], give or take noise; beyond this they are in other units.
-_FLOAT_RANGE = (-1.0, 2.0)
+_COMPLEX = ("complex64", "complex128")
+#: Floating point samples are in [0, 1], give or take this, and so many standard deviations of their noise.
+_OVERSHOOT, _DEVIATIONS = 0.1, 8.0
+#: Where the noise of tiny images cannot be estimated: the range of their samples.
+_TINY_RANGE = (-1.0, 2.0)
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -27,11 +31,12 @@ class Image:
     Parameters
     ----------
     pixels
-        ``float32 [C, H, W]``, C = 1 (grey) or 3 (RGB), in [0, 1]; floating point files may exceed that by their noise.
+        ``float32 [C, H, W]``, C = 1 (grey) or 3 (RGB), in [0, 1]; floating point files may exceed that by their noise. Or
+        ``complex64 [C, H, W]``, a measurement that is no image.
     alpha
         The alpha channel ``[H, W]`` in the file's own numbers, or None. Nothing changes it.
     dtype
-        Samples of the file: ``uint8``, ``uint16``, ``float16``, ``float32`` or ``float64``.
+        Samples of the file: ``uint8``, ``uint16``, ``float16``, ``float32`` or ``float64``; ``complex64``, ``complex128``.
     premultiplied
         Whether colours are multiplied by alpha (a TIFF may say so).
     icc, exif
@@ -52,20 +57,26 @@ class Image:
 
     def __post_init__(self) -> None:
         shape = self.pixels.shape
-        if self.pixels.dtype != np.float32 or self.pixels.ndim != 3 or shape[0] not in (1, 3):
-            raise ValueError(f"pixels must be float32 [1 or 3, H, W], got {self.pixels.dtype} {list(shape)}")
+        wanted = "complex64" if self.is_complex else "float32"
+        if self.pixels.dtype != wanted or self.pixels.ndim != 3 or shape[0] not in (1, 3):
+            raise ValueError(f"pixels must be {wanted} [1 or 3, H, W], got {self.pixels.dtype} {list(shape)}")
         if not self.pixels.size:
             raise ValueError(f"an image needs at least one pixel, got {shape[1]} x {shape[2]}")
-        if self.dtype not in _DTYPES:
+        if self.dtype not in (*_DTYPES, *_COMPLEX):
             raise ValueError(f"samples must be one of {', '.join(_DTYPES)}, got {self.dtype}")
         if not np.isfinite(self.pixels).all():
             raise ValueError("pixels must be finite, got NaN or infinity")
         if self.alpha is not None and self.alpha.shape != shape[1:]:
             raise ValueError(f"alpha must have the size of the image, {list(shape[1:])}, got {list(self.alpha.shape)}")
 
+    @property
+    def is_complex(self) -> bool:
+        """Whether this is a measurement of complex numbers."""
+        return self.dtype in _COMPLEX
 
-def read(path: str | os.PathLike[str]) -> Image:
-    """Read an image.
+
+def read(path: str | os.PathLike[str], complex_numbers: bool = False) -> Image:
+    """Read an image, or a measurement of complex numbers.
 
     Grey, grey with alpha, RGB and RGBA; palettes become RGB, the EXIF orientation is applied.
 
@@ -74,6 +85,8 @@ def read(path: str | os.PathLike[str]) -> Image:
     path
         A file of one of the `SUFFIXES`. In ``.npy``: ``[H, W]`` or ``[H, W, 1 to 4]``, bool, uint8, uint16, or floating
         point in [0, 1].
+    complex_numbers
+        Read complex numbers ``[H, W]`` or ``[H, W, 3]`` from a ``.npy`` file, and nothing else.
 
     Raises
     ------
@@ -87,8 +100,8 @@ def read(path: str | os.PathLike[str]) -> Image:
         data = path.read_bytes()
         if not data:
             raise ValueError("it is empty")
-        npy = path.suffix.lower() == ".npy"
-        return _image(decoders.decode_npy(data) if npy else decoders.decode(data))
+        decoded = decoders.decode_npy(data) if path.suffix.lower() == ".npy" else decoders.decode(data)
+        return _complex(decoded.samples) if complex_numbers else _image(decoded)
     # decoders answer damaged files with every kind of exception
     except Exception as error:
         raise ValueError(f"cannot read {path}: {_words(error)}") from error
@@ -127,6 +140,14 @@ def read_rgb8(path: str | os.PathLike[str]) -> np.ndarray:
     return np.ascontiguousarray(np.broadcast_to(samples, (*samples.shape[:2], 3)))
 
 
+def _complex(samples: np.ndarray) -> Image:
+    if samples.dtype.name not in _COMPLEX:
+        raise ValueError(f"its samples are {samples.dtype}, expected complex numbers in a .npy file")
+    if samples.ndim != 3 or samples.shape[2] not in (1, 3):
+        raise ValueError(f"its shape is {list(samples.shape)}, expected [H, W] or [H, W, 3]")
+    return Image(np.ascontiguousarray(samples.transpose(2, 0, 1), np.complex64), dtype=samples.dtype.name)
+
+
 def _image(decoded: decoders.Decoded) -> Image:
     samples = decoders.upright(decoded.samples, decoded.orientation)
     if samples.ndim != 3 or samples.shape[2] not in (1, 2, 3, 4):
@@ -137,9 +158,7 @@ def _image(decoded: decoders.Decoded) -> Image:
     colours = samples.shape[2] - (samples.shape[2] + 1) % 2
     pixels = samples[..., :colours].transpose(2, 0, 1)
     if pixels.dtype.kind == "f":
-        low, high = (float(pixels.min()), float(pixels.max())) if pixels.size else (0.0, 0.0)
-        if low < _FLOAT_RANGE[0] or high > _FLOAT_RANGE[1]:
-            raise ValueError(f"its samples run from {low:g} to {high:g}, expected floating point numbers in [0, 1]")
+        _check_range(pixels)
         pixels = pixels.astype(np.float32)
     else:
         pixels = pixels.astype(np.float32) / np.float32(np.iinfo(samples.dtype).max)
@@ -153,9 +172,30 @@ def _image(decoded: decoders.Decoded) -> Image:
     )
 
 
+def _check_range(pixels: np.ndarray) -> None:
+    """Raise where floating point samples exceed [0, 1] by more than their noise explains."""
+    if not pixels.size or not np.isfinite(pixels).all():
+        return  # `Image` says so
+    low, high = float(pixels.min()), float(pixels.max())
+    if low >= -_OVERSHOOT and high <= 1 + _OVERSHOOT:
+        return
+    try:
+        slack = _OVERSHOOT + _DEVIATIONS * estimate_sigma(pixels)
+        bounds = -slack, 1 + slack
+    except ValueError:  # too small, or no noise at all
+        bounds = (-_OVERSHOOT, 1 + _OVERSHOOT) if min(pixels.shape[1:]) >= 8 else _TINY_RANGE
+    if low < bounds[0] or high > bounds[1]:
+        raise ValueError(
+            f"its samples run from {low:g} to {high:g}, further than noise explains: expected floating point numbers in "
+            "[0, 1], so scale them, such as (x + 1) / 2 where they are in [-1, 1], or x / x.max()"
+        )
+
+
 def _encode(image: Image, suffix: str) -> bytes:
     if suffix not in SUFFIXES:
         raise ValueError(f"its ending is {suffix or 'missing'}, expected one of {', '.join(SUFFIXES)}")
+    if image.is_complex:
+        raise ValueError("it is a measurement of complex numbers, not an image")
     stream = io.BytesIO()
     if suffix == ".npy":
         samples = _samples(image, image.dtype)

@@ -18,7 +18,7 @@ def put(path, value=0.25, **options):
 
 
 def brighten(image):
-    return dataclasses.replace(image, pixels=image.pixels + np.float32(0.25))
+    return dataclasses.replace(image, pixels=image.pixels + np.float32(0.25)), "brighter"
 
 
 def statuses(jobs, settings=None, overwrite=False):
@@ -116,7 +116,7 @@ def test_files_of_others_are_not_replaced(photos, tmp_path):
     jobs = folder.plan([photos / "b.png"], tmp_path / "out")
     (outcome,) = folder.run(jobs, brighten, {})
     assert outcome.status == "failed"
-    assert "--overwrite" in outcome.reason
+    assert "--overwrite" in outcome.text
     assert other.read_bytes() == content
     assert statuses(jobs, overwrite=True) == ["done"]
     assert statuses(jobs) == ["skipped"]
@@ -140,7 +140,7 @@ def test_one_bad_file_among_good_ones(photos, tmp_path):
     bad.write_bytes(bad.read_bytes()[:60])
     outcomes = list(folder.run(folder.plan([photos], tmp_path / "out"), brighten, {}))
     assert [outcome.status for outcome in outcomes] == ["done", "failed", "done", "done"]
-    assert str(bad) in outcomes[1].reason
+    assert str(bad) in outcomes[1].text
     assert not (tmp_path / "out" / "b.png").exists()
     assert not [name for name in os.listdir(tmp_path / "out") if "b.png" in name]
 
@@ -150,11 +150,11 @@ def test_failures_of_a_restoration(photos, tmp_path):
         raise RuntimeError("out of memory\nand more")
 
     (outcome,) = folder.run(folder.plan([photos / "b.png"], tmp_path / "out"), fail, {})
-    assert outcome.reason == f"{photos / 'b.png'}: out of memory"
+    assert outcome.text == f"{photos / 'b.png'}: out of memory"
 
 
 def test_what_cannot_be_written_leaves_nothing(photos, tmp_path):
     put(photos / "clear.png", alpha=np.zeros((24, 32), np.uint8))
     (outcome,) = folder.run(folder.plan([photos / "clear.png"], tmp_path / "out" / "x.jpg"), brighten, {})
-    assert "alpha" in outcome.reason
+    assert "alpha" in outcome.text
     assert os.listdir(tmp_path / "out") == []

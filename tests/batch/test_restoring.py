@@ -1,20 +1,28 @@
-"""Grey images, alpha and frames around a solve."""
+"""Grey images, alpha, frames and settings around a solve."""
 
 import dataclasses
+import json
 
 import numpy as np
 import pytest
 import torch
+from skimage import data
 
 import fastreg
-from fastreg.batch.restoring import frame, restore_image, solve
+from fastreg import metrics, models, tasks
+from fastreg.batch.restoring import effective_weight, restore_image, settings, shown, solve
+from fastreg.evaluation.baselines import BASELINES
 from fastreg.io.images import Image
+from fastreg.solvers import Adam
 
 
-def make_restorer(channels=3, operator=None):
+def make_restorer(channels=3, operator=None, grey=None, **adam):
     torch.manual_seed(0)
     prior = fastreg.priors.PatchCritic([(channels, 4, 3), (4, 1, 3)])
-    return fastreg.Restorer(operator=operator, prior=prior, solver=fastreg.solvers.Adam(iterations=2), weight=0.1)
+    if grey is not None:
+        tuned = {"denoise": models.TaskSettings([[0.1, 0.1]], grey=grey)}
+        prior.card = models.ModelCard("tiny", "patch_critic", prior.settings, tasks=tuned)
+    return fastreg.Restorer(operator=operator, prior=prior, solver=Adam(**{"iterations": 2, **adam}), weight=0.1)
 
 
 def noisy(channels, size=(24, 32)):
@@ -22,12 +30,16 @@ def noisy(channels, size=(24, 32)):
     return Image(pixels)
 
 
-def test_grey_image_and_prior_for_colours():
-    restorer, image = make_restorer(), noisy(1)
-    repeated = torch.from_numpy(image.pixels)[None].expand(-1, 3, -1, -1)
-    expected = restorer(repeated, 0.1).detach().mean(1).clamp(0, 1)
-    restored = restore_image(restorer, image, 0.1)
-    np.testing.assert_allclose(restored.pixels, expected, atol=1e-6)
+def test_the_factor_for_grey_images_is_of_the_model_card():
+    weighted, plain = make_restorer(grey=1.5), make_restorer()
+    assert effective_weight(weighted, 1, 0.1) == pytest.approx(0.15)
+    assert effective_weight(weighted, 3, 0.1) == pytest.approx(0.1)
+    assert effective_weight(make_restorer(channels=1, grey=1.5), 1, 0.1) == pytest.approx(0.1)  # nothing is repeated
+    image = noisy(1)
+    heavier = fastreg.Restorer(prior=plain.prior, solver=plain.solver, weight=0.15)
+    restored = restore_image(weighted, image, 0.1).pixels
+    np.testing.assert_allclose(restored, restore_image(heavier, image, 0.1).pixels, atol=1e-6)
+    assert np.abs(restored - restore_image(plain, image, 0.1).pixels).max() > 1e-6
 
 
 def test_colour_image_and_grey_prior():
@@ -49,26 +61,16 @@ def test_everything_but_the_pixels_is_kept():
     assert np.abs(restored.pixels - image.pixels).max() > 0
 
 
-def test_estimated_noise():
-    image = noisy(3, (64, 64))
-    restored = restore_image(make_restorer(), image, None)
-    from fastreg.io.noise import estimate_sigma
-
-    np.testing.assert_array_equal(
-        restored.pixels, restore_image(make_restorer(), image, estimate_sigma(image.pixels)).pixels
-    )
-
-
 @pytest.mark.parametrize("size", [(3, 5), (4, 2)])
 def test_valid_blur_is_cut_to_the_frame_of_the_input(size):
     operator = fastreg.operators.Blur(fastreg.operators.gaussian_psf(size, 1.0), boundary="valid")
     x = torch.rand(1, 3, 24, 32)
     y = operator(x)
+    restorer = make_restorer(operator=operator)
     # a PSF that is one pixel shifts nothing: what it measures is the frame
     delta = torch.zeros(size)
     delta[size[0] // 2, size[1] // 2] = 1
-    torch.testing.assert_close(frame(x, y), fastreg.operators.Blur(delta, boundary="valid")(x))
-    restorer = make_restorer(operator=operator)
+    torch.testing.assert_close(shown(restorer, x), fastreg.operators.Blur(delta, boundary="valid")(x))
     assert solve(restorer, y, 0.1).shape == x.shape
     assert restore_image(restorer, Image(y[0].numpy()), 0.1).pixels.shape == tuple(y.shape[1:])
 
@@ -76,3 +78,30 @@ def test_valid_blur_is_cut_to_the_frame_of_the_input(size):
 def test_too_small_images_are_refused():
     with pytest.raises(ValueError, match="5x5"):
         restore_image(make_restorer(), noisy(3, (4, 32)), 0.1)
+
+
+def test_settings_tell_everything_that_changes_a_result():
+    mask = torch.ones(4, 4)
+    variants = [
+        make_restorer(),
+        make_restorer(iterations=3),
+        make_restorer(betas=(0.8, 0.99)),
+        make_restorer(epsilon=1e-6),
+        make_restorer(rate=0.01),
+        make_restorer(grey=1.5),
+        make_restorer(channels=1),
+        make_restorer(operator=fastreg.operators.Mask(mask)),
+        make_restorer(operator=fastreg.operators.Mask(mask.tril())),
+        make_restorer(operator=fastreg.operators.Blur(mask)),
+        make_restorer(operator=fastreg.operators.Blur(mask, boundary="zero")),
+    ]
+    plain = make_restorer()
+    for fidelity in (fastreg.fidelities.PatchWeightedL2(3), fastreg.fidelities.PatchWeightedL2(5)):
+        variants.append(fastreg.Restorer(fidelity=fidelity, prior=plain.prior, solver=plain.solver, weight=0.1))
+    variants.append(fastreg.Restorer(prior=plain.prior, solver=plain.solver, weight=0.2))
+    rule = models.WeightRule([[1.0, 0.1]], exponent=0.5)
+    variants.append(fastreg.Restorer(prior=plain.prior, solver=plain.solver, weight=rule))
+    documents = [json.dumps(settings(restorer, 0.1), sort_keys=True) for restorer in variants]
+    documents.append(json.dumps(settings(plain, 0.2), sort_keys=True))
+    assert len(set(documents)) == len(documents)
+    assert settings(make_restorer(), 0.1) == settings(make_restorer(), 0.1)

@@ -1,21 +1,7 @@
 import numpy as np
 import pytest
-import torch
 
-from fastreg import models
 from fastreg.io import images
-from fastreg.priors import PatchCritic
-
-
-@pytest.fixture(scope="session")
-def prior(tmp_path_factory):
-    """A small critic with random weights, as a file."""
-    torch.manual_seed(0)
-    critic = PatchCritic([(3, 4, 3), (4, 1, 3)])
-    path = tmp_path_factory.mktemp("zoo") / "tiny.safetensors"
-    card = models.ModelCard("tiny", "patch_critic", critic.settings, weights={"denoise": [[0.1, 0.2]]})
-    models.save_model(critic, path, card)
-    return str(path)
 
 
 @pytest.fixture

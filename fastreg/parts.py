@@ -63,7 +63,10 @@ def fingerprint(module: nn.Module) -> str:
     result = hashlib.sha256()
     for name, value in sorted(module.state_dict().items()):
         result.update(f"{name} {value.dtype} {list(value.shape)}\n".encode())
-        result.update(value.detach().cpu().flatten().clone(memory_format=torch.contiguous_format).view(torch.uint8).numpy().tobytes())
+        values = (
+            value.detach().cpu().flatten().clone(memory_format=torch.contiguous_format)
+        )  # a single number can have strides
+        result.update(values.view(torch.uint8).numpy().tobytes())
     return result.hexdigest()
 
 

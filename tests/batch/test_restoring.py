@@ -87,7 +87,7 @@ def test_settings_tell_everything_that_changes_a_result():
         make_restorer(iterations=3),
         make_restorer(betas=(0.8, 0.99)),
         make_restorer(epsilon=1e-6),
-        make_restorer(rate=0.01),
+        make_restorer(rate=(0.1, 0.02)),
         make_restorer(grey=1.5),
         make_restorer(channels=1),
         make_restorer(operator=fastreg.operators.Mask(mask)),
@@ -105,3 +105,16 @@ def test_settings_tell_everything_that_changes_a_result():
     documents.append(json.dumps(settings(plain, 0.2), sort_keys=True))
     assert len(set(documents)) == len(documents)
     assert settings(make_restorer(), 0.1) == settings(make_restorer(), 0.1)
+
+
+@pytest.mark.parametrize("sigma", [0.05, 0.1, 0.2])
+@pytest.mark.parametrize("name", ["camera", "coins", "page", "moon"])
+def test_grey_photographs_are_restored_no_worse_than_by_total_variation(name, sigma):
+    photograph = getattr(data, name)()
+    top, left = (photograph.shape[0] - 128) // 2, (photograph.shape[1] - 128) // 2
+    clean = torch.from_numpy(photograph[None, None, top : top + 128, left : left + 128] / np.float32(255))
+    restorer = tasks.restorer_for("denoise")
+    y = restorer.operator.observe(clean, sigma, torch.Generator().manual_seed(0))
+    classical = BASELINES["total-variation"](restorer.operator, y, sigma)
+    restored = solve(restorer, y, sigma)
+    assert float(metrics.psnr(restored, clean)) > float(metrics.psnr(classical, clean))

@@ -31,9 +31,58 @@ def test_command(run, clean, prior, tmp_path):
     reused = ("--reuse", tmp_path / "1.json", "--reuse", tmp_path / "2.json", "--json", tmp_path / "both.json")
     assert run(*common, "--sigma", 0.1, *reused)[0] == 0
     assert len(json.loads((tmp_path / "both.json").read_text())["rows"]) == 3
-    code, _, err = run(*common, "--sigma", 0.1, "--weight", 0.5, "--json", tmp_path / "1.json")
+    code, _, err = run(*common, "--sigma", 0.1, "--weight", 0.5, "--reuse", tmp_path / "1.json")
     assert code == 0
     assert "not reused" in err
+
+
+def test_rows_are_never_lost(run, clean, prior, tmp_path, monkeypatch):
+    from fastreg.evaluation.evaluator import Evaluator
+
+    file = tmp_path / "r.json"
+    common = ("evaluate", "--data", clean, "--task", "denoise", "--prior", prior, "--json", file)
+
+    def rows():
+        return {(row["name"], row["sigma"]) for row in json.loads(file.read_text())["rows"]}
+
+    assert run(*common, "--sigma", 0.1)[0] == 0
+    whole = rows()
+    assert len(whole) == 3
+    assert run(*common, "--sigma", 0.1, "--limit", 1)[0] == 0
+    assert rows() == whole
+    before = file.read_bytes()
+    code, _, err = run(*common, "--sigma", 0.1, "--weight", 0.5)
+    assert code == 2
+    assert "other settings" in err
+    assert file.read_bytes() == before
+    measure = Evaluator.measure
+
+    def interrupted(self, name, sigma):
+        if name == "b.png":
+            raise KeyboardInterrupt
+        return measure(self, name, sigma)
+
+    monkeypatch.setattr(Evaluator, "measure", interrupted)
+    code, _, err = run(*common, "--sigma", "0.1,0.2")
+    assert (code, err) == (130, "fastreg: error: interrupted\n")
+    assert rows() == {*whole, ("a.png", 0.2)}
+
+
+def test_a_perfect_restoration_is_plain_json(run, clean, prior, tmp_path, monkeypatch):
+    from fastreg.evaluation import evaluator
+
+    monkeypatch.setattr(evaluator, "solve", lambda restorer, y, sigma: perfect)
+    perfect = torch.from_numpy(images.read(clean / "a.png").pixels)[None]
+    file = tmp_path / "r.json"
+    arguments = ("--task", "denoise", "--sigma", 0.1, "--limit", 1, "--prior", prior, "--json", file)
+    assert run("evaluate", "--data", clean, *arguments)[0] == 0
+
+    def refuse(text):
+        raise AssertionError(text)
+
+    document = json.loads(file.read_text(), parse_constant=refuse)
+    assert document["rows"][0]["restored"] == {"psnr": None, "ssim": 1.0}
+    assert evaluator.Evaluation.load(file).rows[0].restored.psnr == np.inf
 
 
 def test_one_corrupt_image_among_good_ones(run, clean, prior, tmp_path):

@@ -100,7 +100,7 @@ def test_one_corrupt_file_among_good_ones(run, photos, prior, tmp_path):
         (("--task", "denoise"), "needs --sigma"),
         (("--task", "deblur", "--sigma", 0.1), "needs --psf"),
         (("--task", "inpaint"), "needs --mask"),
-        (("--task", "inpaint", "--sigma", "auto", "--mask", "m.png"), "missing pixels"),
+        (("--task", "inpaint", "--sigma", "auto", "--mask", "m.png"), "cannot estimate"),
         (("--task", "denoise", "--sigma", 25), "25/255 is 0.098"),
         (("--task", "denoise", "--sigma", "much"), "such as 0.1 or 25/255"),
         (("--task", "denoise", "--sigma", "-0.1"), "positive"),

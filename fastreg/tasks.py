@@ -292,6 +292,7 @@ def restorer_for(
     prior: str | Prior = "auto",
     iterations: int | None = None,
     weight: float | None = None,
+    solver: Solver[Any] | None = None,
     device: torch.device | str = "cpu",
     **options: Unpack[Options],
 ) -> Restorer:
@@ -307,6 +308,8 @@ def restorer_for(
         Steps of the solver; those in the model card if not given.
     weight
         The weight lambda; the rule in the model card if not given.
+    solver
+        The solver; the one in the model card if not given.
     device
         Where to compute.
     options
@@ -325,7 +328,7 @@ def restorer_for(
     >>> restorer(torch.rand(1, 3, 24, 32), sigma=0.03).shape
     torch.Size([1, 3, 24, 32])
     """
-    return make_restorer(make_operator(task, **options), prior, iterations, weight, device)
+    return make_restorer(make_operator(task, **options), prior, iterations, weight, solver, device)
 
 
 def make_restorer(
@@ -333,18 +336,20 @@ def make_restorer(
     prior: str | Prior = "auto",
     iterations: int | None = None,
     weight: float | None = None,
+    solver: Solver[Any] | None = None,
     device: torch.device | str = "cpu",
 ) -> Restorer:
     """As `restorer_for`, for an operator that exists already."""
     task = operator.task
     model = prior if isinstance(prior, Prior) else load(find(task).prior if prior == "auto" else prior)
     tuned = model.card.tasks if model.card is not None else {}
-    if task not in tuned:
+    if task not in tuned and (solver is None or weight is None):
         name = model.card.name if model.card is not None else model.kind
         known = f"it is for {' and '.join(tuned)}" if tuned else "it was tuned for none"
         raise ValueError(f"the prior {name} was not tuned for {task}: {known}")
-    solver: Solver[Any] | None = None
-    description = tuned[task].solver
+    if solver is not None and iterations is not None:
+        raise ValueError("give a solver or the number of its iterations, not both")
+    description = tuned[task].solver if solver is None else None
     if iterations is not None and description is not None:
         settings = {**description["settings"], "iterations": iterations}
         solver = build(SOLVERS, {**description, "settings": settings})

@@ -128,10 +128,10 @@ def _restorer(
         if psf is not None:
             raise ValueError("inpaint takes no --psf")
         # stands for the mask of every call: only its size is looked at
-        return tasks.make_restorer(Mask([[1.0]]), prior, iterations, weight, tasks.choose_device(device))
+        return tasks.make_restorer(Mask([[1.0]]), prior, iterations, weight, device=tasks.choose_device(device))
     given = f"gaussian:{PSF_SIDE}:3" if psf == "input" else psf
     operator = tasks.make_operator(task, psf=given, mask=mask, boundary=boundary)
-    return tasks.make_restorer(operator, prior, iterations, weight, tasks.choose_device(device))
+    return tasks.make_restorer(operator, prior, iterations, weight, device=tasks.choose_device(device))
 
 
 def _rows(

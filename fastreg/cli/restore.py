@@ -52,7 +52,7 @@ def restore(
     level = tasks.noise_level(task, sigma)
     jobs = folder.plan(inputs, output)
     operator = tasks.make_operator(task, psf=psf, boundary=boundary, mask=mask, factor=factor, pattern=pattern)
-    restorer = tasks.make_restorer(operator, prior, iterations, weight, tasks.choose_device(device))
+    restorer = tasks.make_restorer(operator, prior, iterations, weight, device=tasks.choose_device(device))
     settings = {"version": __version__, "precision": precision, **restoring.settings(restorer, level)}
     prepared = tasks.prepare(restorer, precision, compile_mode, accept_drift)
     choices.say_drift(prepared)

@@ -64,7 +64,7 @@ class Evaluator:
         # where a mask is drawn for every image, this one stands for it
         operator = tasks.random_operator(settings.task, 8, 8, torch.Generator().manual_seed(0), **settings.options)
         restorer = tasks.make_restorer(
-            operator, settings.prior, settings.iterations, settings.weight, tasks.choose_device(settings.device)
+            operator, settings.prior, settings.iterations, settings.weight, device=tasks.choose_device(settings.device)
         )
         self.restorer = tasks.prepare(restorer, settings.precision, settings.compile, accept_drift)
         about = machine.describe(restorer.device)

@@ -13,7 +13,7 @@ from fastreg import metrics, models, tasks
 from fastreg.batch.restoring import effective_weight, restore_image, settings, shown, solve
 from fastreg.evaluation.baselines import BASELINES
 from fastreg.io.images import Image
-from fastreg.solvers import Adam
+from fastreg.solvers import Adam, ProximalGradient
 
 
 def make_restorer(channels=3, operator=None, grey=None, **adam):
@@ -107,14 +107,13 @@ def test_settings_tell_everything_that_changes_a_result():
     assert settings(make_restorer(), 0.1) == settings(make_restorer(), 0.1)
 
 
-@pytest.mark.parametrize("sigma", [0.05, 0.1, 0.2])
 @pytest.mark.parametrize("name", ["camera", "coins", "page", "moon"])
-def test_grey_photographs_are_restored_no_worse_than_by_total_variation(name, sigma):
+def test_grey_photographs_are_restored_better_than_by_total_variation(name):
     photograph = getattr(data, name)()
     top, left = (photograph.shape[0] - 128) // 2, (photograph.shape[1] - 128) // 2
     clean = torch.from_numpy(photograph[None, None, top : top + 128, left : left + 128] / np.float32(255))
-    restorer = tasks.restorer_for("denoise")
-    y = restorer.operator.observe(clean, sigma, torch.Generator().manual_seed(0))
-    classical = BASELINES["total-variation"](restorer.operator, y, sigma)
-    restored = solve(restorer, y, sigma)
-    assert float(metrics.psnr(restored, clean)) > float(metrics.psnr(classical, clean))
+    restorer = tasks.restorer_for("denoise", "unet", solver=ProximalGradient(1), weight=1.0)
+    for sigma in (0.05, 0.1, 0.2):
+        y = restorer.operator.observe(clean, sigma, torch.Generator().manual_seed(0))
+        classical = torch.from_numpy(BASELINES["total-variation"](restorer.operator, y, sigma))
+        assert metrics.psnr(solve(restorer, y, sigma), clean)[0] > metrics.psnr(classical, clean)[0]

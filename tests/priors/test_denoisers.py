@@ -141,3 +141,34 @@ def test_bad_input_is_refused() -> None:
         DnCNN(layers=3, dilations=[1, 2])
     with pytest.raises(ValueError, match="activation must be one of"):
         UNet(activation="gelu")
+
+
+@EVERY
+def test_compiles_without_a_break(name: str) -> None:
+    denoiser = DENOISERS[name](torch.float32)
+    program = Potential(denoiser).eval().requires_grad_(False)
+    compiled = torch.compile(program, dynamic=True, fullgraph=True, backend="aot_eager")
+    for size in ((17, 30), (24, 16)):
+        x = random((2, denoiser.channels, *size), torch.float32)
+        for ours, theirs in zip(compiled(x, SIGMA.float()), program(x, SIGMA.float()), strict=True):
+            torch.testing.assert_close(ours, theirs, rtol=0, atol=1e-5)
+
+
+@pytest.mark.parametrize("name", ["unet_silu", "dncnn_dilated", "ffdnet"])
+def test_runs_in_onnx_runtime(name: str) -> None:
+    pytest.importorskip("onnxscript")
+    runtime = pytest.importorskip("onnxruntime")
+    denoiser = DENOISERS[name](torch.float32)
+    program, sides = Potential(denoiser).eval().requires_grad_(False), (Dim("height", min=9), Dim("width", min=9))
+    example = (random((1, denoiser.channels, 37, 45), torch.float32), SIGMA[:1].float())
+    shapes = ({2: sides[0], 3: sides[1]}, {})
+    exported = torch.export.export(program, example, dynamic_shapes=shapes, strict=False)
+    model = torch.onnx.export(exported, dynamo=True, verbose=False)
+    assert model is not None
+    session = runtime.InferenceSession(model.model_proto.SerializeToString())
+    for size in ((16, 24), (9, 31)):
+        inputs = (random((1, denoiser.channels, *size), torch.float32), SIGMA[:1].float())
+        names = [entry.name for entry in session.get_inputs()]
+        outputs = session.run(None, {key: value.numpy() for key, value in zip(names, inputs, strict=True)})
+        for ours, theirs in zip(outputs, program(*inputs), strict=True):
+            torch.testing.assert_close(torch.from_numpy(ours), theirs, rtol=0, atol=1e-5)

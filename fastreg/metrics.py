@@ -21,7 +21,7 @@ def psnr(x: np.ndarray | Tensor, reference: np.ndarray | Tensor, crop: int = 0) 
     Parameters
     ----------
     x, reference
-        Images ``[B, C, H, W]`` or ``[C, H, W]`` in [0, 1], not rounded to 8 bits.
+        Images ``[B, C, H, W]`` or ``[C, H, W]``: floating point in [0, 1], or uint8 or uint16, which are divided by 255 or 65535.
     crop
         Pixels to leave out along the border.
 
@@ -33,7 +33,7 @@ def psnr(x: np.ndarray | Tensor, reference: np.ndarray | Tensor, crop: int = 0) 
     Raises
     ------
     ValueError
-        If the shapes differ, there is nothing left to compare, or a value is not finite.
+        If the shapes differ, there is nothing left to compare, a value is not finite, or samples are of another type.
     """
     a, b = _pair(x, reference, crop)
     error = np.square(a - b).mean((-3, -2, -1))
@@ -97,6 +97,11 @@ def _pair(x: Any, reference: Any, crop: int) -> tuple[np.ndarray, np.ndarray]:
 
 def _numbers(x: Any) -> np.ndarray:
     if hasattr(x, "detach"):  # a tensor, perhaps on a device or in bfloat16
-        x = x.detach().cpu().double()
-    result: np.ndarray = np.asarray(x, np.float64)
-    return result
+        x = x.detach().cpu()
+        x = x.double().numpy() if x.is_floating_point() else x.numpy()
+    samples: np.ndarray = np.asarray(x)
+    if samples.dtype.kind == "f":
+        return samples.astype(np.float64)
+    if samples.dtype not in (np.uint8, np.uint16):
+        raise ValueError(f"images must be floating point in [0, 1], uint8 or uint16, got {samples.dtype}")
+    return samples / float(np.iinfo(samples.dtype).max)

@@ -230,7 +230,7 @@ def make_operator(task: str, **options: Unpack[Options]) -> LinearOperator:
 def random_operator(
     task: str, height: int, width: int, generator: torch.Generator, missing: float = 0.5, **options: Unpack[Options]
 ) -> LinearOperator:
-    """A degradation of images of a size, for tests: as `make_operator`, with a mask of its own where the task takes one.
+    """A degradation of images of a size, for tests: as `make_operator`, with a random mask where one is needed and not given.
 
     Parameters
     ----------
@@ -246,8 +246,9 @@ def random_operator(
         Further ones.
     """
     row = find(task)
-    drawn: Any = {} if row.draw is None else row.draw(height, width, missing, generator)
-    return make_operator(task, **{**options, **drawn})
+    if row.draw is not None and options.get("mask") is None:
+        options = {**options, **row.draw(height, width, missing, generator)}  # type: ignore[typeddict-item]
+    return make_operator(task, **options)
 
 
 def noise_level(task: str, text: str | float | None) -> float | None:

@@ -56,6 +56,19 @@ def test_metrics_refuse(metric):
             metric(a, b, crop)
 
 
+@pytest.mark.parametrize("metric", [psnr, ssim])
+def test_samples_of_files_are_scaled_and_others_refused(metric):
+    random = np.random.default_rng(0)
+    a, b = (random.integers(0, 256, (3, 24, 24)).astype(np.uint8) for _ in range(2))
+    expected = metric(a / 255, b / 255)
+    assert metric(a, b) == expected
+    assert metric(torch.from_numpy(a), b) == expected
+    assert metric(a.astype(np.uint16) * np.uint16(257), b) == pytest.approx(expected)
+    for samples in (a.astype(np.int64), a > 3):
+        with pytest.raises(ValueError, match="uint8 or uint16"):
+            metric(samples, samples)
+
+
 def test_ssim_refuses_small_images():
     with pytest.raises(ValueError, match="11x11"):
         ssim(np.zeros((3, 8, 20)), np.zeros((3, 8, 20)))

@@ -33,7 +33,7 @@ def solve(restorer: Restorer, y: Tensor, sigma: float) -> Tensor:
         y = y.expand(-1, wanted, -1, -1)
     elif split:
         y = y.transpose(0, 1)
-    weight = effective_weight(restorer, channels, sigma)
+    weight = effective_weight(restorer, channels, sigma) if repeated else None  # else the restorer's own rule
     with torch.no_grad():
         x = restorer(y.to(restorer.device).contiguous(), sigma, weight)
     if repeated:

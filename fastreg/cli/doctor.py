@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import importlib.metadata
+import os
 import platform
+import shutil
+import subprocess
 import tempfile
 from pathlib import Path
 from typing import NamedTuple
@@ -94,23 +97,33 @@ def packages() -> list[Finding]:
 
 
 def devices() -> list[Finding]:
-    """What there is to compute on, and a small convolution on it."""
+    """What there is to compute on, a small convolution on it, and the compiler that `torch.compile` and the C++ side need."""
     import torch
 
-    cpu = f"{torch.backends.cpu.get_cpu_capability()}, {torch.get_num_threads()} threads"
+    from fastreg import machine
+
+    about = machine.describe()
+    cpu = f"{about['cpu']}, {about['instructions']}, {about['threads']} threads"
     findings = [Finding("devices", "cpu", cpu, _convolves("cpu"))]
-    flags = _cpu_flags()
-    native = [name for name in ("avx512_bf16", "amx_bf16", "bf16") if name in flags]
-    if flags:
-        found = ", ".join(native) if native else "emulated, slower than float32"
-        findings.append(Finding("devices", "cpu bfloat16", found, True if native else None))
+    native = ", ".join(about["bf16"])
+    findings.append(Finding("devices", "cpu bfloat16", native or "emulated, slower than float32", bool(native) or None))
     if not torch.cuda.is_available():
         findings.append(Finding("devices", "cuda", "none", None))
     for index in range(torch.cuda.device_count() if torch.cuda.is_available() else 0):
-        facts = torch.cuda.get_device_properties(index)
-        text = f"{facts.name}, compute {facts.major}.{facts.minor}, {facts.total_memory / 2**30:.0f} GiB"
+        about = machine.describe(f"cuda:{index}")
+        text = f"{about['gpu']}, compute {about['compute']}, {about['memory_gib']} GiB"
         findings.append(Finding("devices", f"cuda:{index}", text, _convolves(f"cuda:{index}")))
-    return findings
+    return [*findings, _compiler()]
+
+
+def _compiler() -> Finding:
+    names = [os.environ.get("CXX", ""), "g++", "clang++", "c++"]
+    path = next((found for name in names if name and (found := shutil.which(name))), None)
+    if path is None:
+        return Finding("devices", "C++ compiler", "none: no --compile, and no export to aoti", None)
+    done = subprocess.run([path, "--version"], capture_output=True, text=True, check=False)
+    version = done.stdout.splitlines()[0] if done.stdout else f"{path} does not say its version"
+    return Finding("devices", "C++ compiler", version, done.returncode == 0)
 
 
 def tuned() -> list[Finding]:
@@ -185,12 +198,3 @@ def _convolves(device: str) -> bool:
         return float(torch.nn.functional.conv2d(x, x[..., :3, :3]).sum()) == 81.0
     except RuntimeError:
         return False
-
-
-def _cpu_flags() -> set[str]:
-    try:
-        text = Path("/proc/cpuinfo").read_text()
-    except OSError:
-        return set()
-    lines = [line.partition(":")[2] for line in text.splitlines() if line.lower().startswith(("flags", "features"))]
-    return set(lines[0].split()) if lines else set()

@@ -26,8 +26,9 @@ def evaluate(
     boundary: choices.BoundaryOption = None,
     factor: choices.FactorOption = None,
     pattern: choices.PatternOption = None,
+    mask: choices.MaskOption = None,
     missing: Annotated[
-        float, typer.Option(help=f"For {choices.takers('mask')}: share that is missing, at random for every image.")
+        float, typer.Option(help="Without --mask: share that is missing, at random for every image.")
     ] = 0.5,
     prior: choices.PriorOption = "auto",
     weight: choices.WeightOption = None,
@@ -76,6 +77,7 @@ def evaluate(
         boundary=boundary,
         factor=factor,
         pattern=pattern,
+        mask=mask,
         missing=missing,
         weight=weight,
         iterations=iterations,
@@ -101,10 +103,10 @@ def evaluate(
             typer.echo(f"{path} was made with other settings or another model: it is not reused", err=True)
         known.extend(rows)
     if json_file is not None and json_file.exists():
-        before = evaluation.Evaluation.load(json_file)
-        if before.rows and not before.same_as(evaluator.empty):
+        rows = evaluator.reusable(json_file)
+        if len(rows) < len(evaluation.Evaluation.load(json_file).rows):
             raise ValueError(f"{json_file} holds results of other settings or another model: choose another file")
-        known.extend(before.rows)
+        known.extend(rows)
     result, pictures, failed = _measure(evaluator, known, json_file, sheet is not None)
     _print(result)
     if sheet is not None and pictures:

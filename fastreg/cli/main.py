@@ -96,7 +96,7 @@ def _explain(error: Exception) -> int:
     if isinstance(error, OSError) or (isinstance(error, ValueError | TypeError) and raised_on_purpose(error)):
         _complain(text)
         return MISUSED
-    if isinstance(error, MemoryError) or "out of memory" in text or "not enough memory" in text:
+    if isinstance(error, MemoryError) or "out of memory" in text or "allocate memory" in text:
         _complain(f"out of memory: {text}")
         return FAILED
     _complain(f"this is a bug of fastreg, please report it with the output of --debug: {type(error).__name__}: {text}")

@@ -118,5 +118,5 @@ def _summarise(counts: dict[str, int], total: int) -> None:
         parts.append(f"{counts['failed']} failed")
     left = total - sum(counts.values())
     if left:
-        parts.append(f"{left} not begun or not finished")
+        parts.append(f"{left} not finished")
     typer.echo(", ".join(parts))

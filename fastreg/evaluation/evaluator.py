@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import math
 import time
 from collections.abc import Iterable, Iterator
 from pathlib import Path
@@ -78,15 +79,20 @@ class Evaluator:
                 yield ready.get((name, sigma)) or self.measure(name, sigma)[0]
 
     def reusable(self, path: str | Path) -> tuple[Row, ...]:
-        """Rows of an earlier evaluation with the same settings, model and solver, none if it had others."""
+        """Rows of an earlier evaluation with the same settings, model, solver and weights."""
         earlier = Evaluation.load(path)
-        return earlier.rows if earlier.same_as(self.empty) else ()
+        return tuple(row for row in earlier.rows if self._current(row)) if earlier.same_as(self.empty) else ()
+
+    def _current(self, row: Row) -> bool:
+        """Whether the model card still says the weight of a row, of grey or of colours."""
+        weights = [effective_weight(self.restorer, channels, row.sigma) for channels in (1, 3)]
+        return any(weight is not None and math.isclose(weight, row.weight, rel_tol=1e-5) for weight in weights)
 
     def measure(self, name: str, sigma: float) -> tuple[Row, Pictures]:
         """Degrade, restore and compare one image."""
         settings, device = self.settings, self.restorer.device
         clean = torch.from_numpy(self._clean(name))[None]
-        if tasks.find(settings.task).draw is not None:
+        if tasks.find(settings.task).draw is not None and settings.mask is None:
             generator = _seeded(settings.seed, name, "mask")
             height, width = clean.shape[-2:]
             operator = tasks.random_operator(

@@ -30,10 +30,10 @@ class Settings:
         A name in `fastreg.tasks.TASKS`.
     sigmas
         Noise levels in units of [0, 1].
-    psf, boundary, factor, pattern
+    psf, boundary, factor, pattern, mask
         See `fastreg.tasks.Options`.
     missing
-        Share of what a random mask leaves out, for the tasks that take one.
+        Share of what a random mask leaves out, for the tasks that take one, where `mask` is not given.
     prior, weight, iterations
         The model, lambda (None: the rule in the model card), the steps of the solver (None: those in the model card).
     limit, crop
@@ -54,6 +54,7 @@ class Settings:
     boundary: str | None = None
     factor: int | None = None
     pattern: str | None = None
+    mask: str | None = None
     missing: float = 0.5
     weight: float | None = None
     iterations: int | None = None
@@ -82,8 +83,14 @@ class Settings:
 
     @property
     def options(self) -> Options:
-        """What the degradation depends on, but for a random mask."""
-        return {"psf": self.psf, "boundary": self.boundary, "factor": self.factor, "pattern": self.pattern}
+        """What the degradation depends on."""
+        return {
+            "psf": self.psf,
+            "boundary": self.boundary,
+            "factor": self.factor,
+            "pattern": self.pattern,
+            "mask": self.mask,
+        }
 
 
 class Score(NamedTuple):

@@ -12,6 +12,9 @@ import torch
 from fastreg.io import images
 from fastreg.operators import gaussian_psf
 
+#: Side of a Gaussian PSF in pixels.
+LARGEST_PSF = 1023
+
 
 def parse_sigma(text: str) -> float:
     """A noise level in units of [0, 1], as a number or a quotient such as ``25/255``.
@@ -55,10 +58,13 @@ def read_psf(text: str) -> np.ndarray:
     if text.startswith("gaussian:"):
         try:
             size, std = text.split(":")[1:]
+            if int(size) > LARGEST_PSF:
+                raise ValueError(f"the size is above {LARGEST_PSF} pixels")
             return np.asarray(gaussian_psf(int(size), float(std), torch.float64))
         except ValueError as error:
             raise ValueError(
-                f"a Gaussian PSF is written gaussian:SIZE:STD, such as gaussian:7:3, got {text!r}"
+                "a Gaussian PSF is written gaussian:SIZE:STD, such as gaussian:7:3, of at most "
+                f"{LARGEST_PSF} pixels, got {text!r}"
             ) from error
     if text.lower().endswith(".npy"):
         try:

@@ -145,12 +145,35 @@ def test_one_bad_file_among_good_ones(photos, tmp_path):
     assert not [name for name in os.listdir(tmp_path / "out") if "b.png" in name]
 
 
-def test_failures_of_a_restoration(photos, tmp_path):
-    def fail(image):
-        raise RuntimeError("out of memory\nand more")
+@pytest.mark.parametrize(
+    ("error", "words"),
+    [
+        (RuntimeError("out of memory\nand more"), "out of memory"),
+        (ValueError("too small"), "too small"),
+        (TypeError("not a tensor"), "TypeError: not a tensor"),
+        (KeyError("x"), "KeyError: 'x'"),
+        (ZeroDivisionError(), "ZeroDivisionError"),
+        (AssertionError(), "AssertionError"),
+    ],
+)
+def test_an_exception_of_any_type_costs_one_file(photos, tmp_path, error, words):
+    def work(image):
+        if image.pixels.shape[1] == 25:
+            raise error
+        return brighten(image)
 
-    (outcome,) = folder.run(folder.plan([photos / "b.png"], tmp_path / "out"), fail, {})
-    assert outcome.text == f"{photos / 'b.png'}: out of memory"
+    images.write(images.Image(np.full((3, 25, 32), 0.25, np.float32)), photos / "b.png")
+    outcomes = list(folder.run(folder.plan([photos], tmp_path / "out"), work, {}))
+    assert [outcome.status for outcome in outcomes] == ["done", "failed", "done", "done"]
+    assert outcomes[1].text == f"{photos / 'b.png'}: {words}"
+    assert outcomes[0].text == "brighter"
+
+
+def test_links_that_lead_back_to_themselves_are_refused(photos, tmp_path):
+    (tmp_path / "loop").symlink_to(tmp_path / "loop")
+    for inputs, output in (([photos], tmp_path / "loop"), ([tmp_path / "loop"], tmp_path / "out")):
+        with pytest.raises(ValueError, match="leads nowhere"):
+            folder.plan(inputs, output)
 
 
 def test_what_cannot_be_written_leaves_nothing(photos, tmp_path):

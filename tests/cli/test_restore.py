@@ -1,11 +1,14 @@
 """`fastreg restore` from the outside."""
 
+import re
 import subprocess
 import sys
 
 import numpy as np
 import pytest
+import torch
 
+import fastreg
 from fastreg.io import images
 
 QUICK = ("--iterations", 2)
@@ -82,6 +85,127 @@ def test_inpaint(run, photos, prior, tmp_path):
     np.testing.assert_array_equal(*results)
 
 
+def test_super_resolution_demosaicking_and_mri(run, prior, tmp_path):
+    random = np.random.default_rng(0)
+    alpha = np.full((12, 16), 40000, np.uint16)
+    colours = images.Image(random.random((3, 12, 16), np.float32), alpha, "uint16")
+    grey = images.Image(random.random((1, 24, 32), np.float32), dtype="uint16", icc=b"grey")
+    images.write(colours, tmp_path / "small.png")
+    images.write(grey, tmp_path / "raw.tif")
+    np.save(tmp_path / "k.npy", np.fft.fft2(random.random((24, 32)), norm="ortho"))
+    np.save(tmp_path / "mask.npy", random.random((24, 32)) > 0.3)
+    for name, target, arguments, shape, dtype in (
+        ("small.png", "large.png", ("super-resolve", "--factor", 3), (3, 36, 48), "uint16"),
+        ("small.png", "other.png", ("super-resolve", "--factor", 2, "--psf", "gaussian:5:1"), (3, 24, 32), "uint16"),
+        ("raw.tif", "colours.tif", ("demosaick", "--pattern", "gbrg"), (3, 24, 32), "uint16"),
+        ("k.npy", "x.npy", ("mri", "--mask", tmp_path / "mask.npy", "--sigma", 0.02), (1, 24, 32), "float32"),
+        ("k.npy", "x.tif", ("mri", "--mask", tmp_path / "mask.npy", "--sigma", 0.02), (1, 24, 32), "float32"),
+    ):
+        code, out, err = run(
+            "restore", tmp_path / name, "-o", tmp_path / target, "--prior", prior, "--task", *arguments
+        )
+        assert (code, last(out), err) == (0, "1 restored", "")
+        result = images.read(tmp_path / target)
+        assert (result.pixels.shape, result.dtype) == (shape, dtype)
+        assert (result.alpha is not None) == (name == "small.png")
+        assert result.alpha is None or (result.alpha == 40000).all()
+        assert result.icc is None
+    mri = ("--task", "mri", "--mask", tmp_path / "mask.npy", "--sigma", 0.02, "--prior", prior)
+    code, _, err = run("restore", tmp_path / "raw.tif", "-o", tmp_path / "y.tif", *mri)
+    assert code == 1
+    assert "expected complex numbers" in err
+    code, _, err = run(
+        "restore",
+        tmp_path / "small.png",
+        "-o",
+        tmp_path / "y.png",
+        "--task",
+        "demosaick",
+        "--pattern",
+        "rggb",
+        "--prior",
+        prior,
+    )
+    assert code == 1
+    assert "1 channel" in err
+
+
+def test_the_command_and_the_python_call_give_the_same_numbers(run, photos, tmp_path):
+    options = ("--task", "deblur", "--psf", "gaussian:7:3", "--sigma", 0.03, "--device", "cpu", "--iterations", 3)
+    assert run("restore", photos / "sub" / "c.npy", "-o", tmp_path / "x.npy", *options)[0] == 0
+    restorer = fastreg.restorer_for("deblur", psf="gaussian:7:3", iterations=3)
+    y = torch.from_numpy(np.load(photos / "sub" / "c.npy")).permute(2, 0, 1)[None].contiguous()
+    with torch.no_grad():
+        x = restorer(y, sigma=0.03).clamp(0, 1)
+    np.testing.assert_array_equal(np.load(tmp_path / "x.npy"), x[0].permute(1, 2, 0).numpy())
+
+
+def test_what_was_used_is_said(run, photos, prior, tmp_path):
+    common = ("restore", photos, "-o", tmp_path / "out", "--task", "denoise", "--prior", prior)
+    code, out, _ = run(*common, "--sigma", "0.1")
+    assert code == 0
+    assert out.splitlines()[0] == "denoise with the prior tiny, 2 steps, sigma 0.1, lambda 0.2"
+    code, out, _ = run(*common, "--sigma", "auto")
+    lines = out.splitlines()
+    assert lines[0] == "denoise with the prior tiny, 2 steps"
+    for name, line in zip(("a.png", "b.tif", "c.npy"), lines[1:4], strict=True):
+        assert re.search(rf"{re.escape(name)}: sigma 0\.\d+, lambda \d", line)
+
+
+def test_ctrl_c_says_what_was_done(run, photos, prior, tmp_path, monkeypatch):
+    from fastreg.batch import restoring
+
+    work = restoring.restore_image
+
+    def interrupted(restorer, image, sigma):
+        if len(image.pixels) == 1:
+            raise KeyboardInterrupt
+        return work(restorer, image, sigma)
+
+    monkeypatch.setattr(restoring, "restore_image", interrupted)
+    arguments = ("restore", photos, "-o", tmp_path / "out", "--task", "denoise", "--sigma", 0.1, "--prior", prior)
+    code, out, err = run(*arguments)
+    assert (code, last(out)) == (130, "1 restored, 2 not finished")
+    assert err == "fastreg: error: interrupted\n"
+    monkeypatch.undo()
+    assert last(run(*arguments)[1]) == "2 restored, 1 skipped (done before)"
+
+
+@pytest.mark.parametrize("error", [TypeError, ValueError, KeyError, RuntimeError, AssertionError])
+def test_an_error_of_ours_is_a_bug_and_not_misuse(capsys, monkeypatch, photos, prior, tmp_path, error):
+    from fastreg import tasks
+    from fastreg.cli import main
+
+    def broken(*arguments):
+        raise error("nonsense")
+
+    monkeypatch.setattr(tasks, "prepare", broken)  # of this module: no statement of fastreg raises it
+    arguments = ["restore", photos, "-o", tmp_path / "out", "--task", "denoise", "--sigma", 0.1, "--prior", prior]
+    for debug in ([], ["--debug"]):
+        with pytest.raises(SystemExit) as caught:
+            main([str(argument) for argument in (*arguments, *debug)])
+        err = capsys.readouterr().err
+        assert caught.value.code == 3
+        last_line = err.splitlines()[-1]
+        assert last_line.startswith("fastreg: error: this is a bug of fastreg") and "nonsense" in last_line
+        assert ("Traceback" in err) == bool(debug)
+
+
+def test_a_library_called_wrongly_by_us_is_a_bug():
+    from fastreg.cli.main import raised_on_purpose
+    from fastreg.io.inputs import parse_sigma
+
+    def catch(call):
+        try:
+            call()
+        except ValueError as error:
+            return raised_on_purpose(error)
+
+    assert catch(lambda: parse_sigma("much"))
+    assert not catch(lambda: np.zeros(3).reshape(2, 2))
+    assert not catch(lambda: fastreg.models.WeightRule([["a", "b"]]))
+
+
 def test_one_corrupt_file_among_good_ones(run, photos, prior, tmp_path):
     (photos / "a.png").write_bytes((photos / "a.png").read_bytes()[:100])
     (photos / "bad.tif").write_bytes(b"")
@@ -100,6 +224,11 @@ def test_one_corrupt_file_among_good_ones(run, photos, prior, tmp_path):
         (("--task", "denoise"), "needs --sigma"),
         (("--task", "deblur", "--sigma", 0.1), "needs --psf"),
         (("--task", "inpaint"), "needs --mask"),
+        (("--task", "super-resolve"), "needs --factor"),
+        (("--task", "super-resolve", "--factor", 2, "--boundary", "valid"), "boundary"),
+        (("--task", "demosaick"), "needs --pattern"),
+        (("--task", "mri", "--mask", "m.npy"), "needs --sigma"),
+        (("--task", "denoise", "--sigma", 0.1, "--factor", 2), "takes no --factor"),
         (("--task", "inpaint", "--sigma", "auto", "--mask", "m.png"), "cannot estimate"),
         (("--task", "denoise", "--sigma", 25), "25/255 is 0.098"),
         (("--task", "denoise", "--sigma", "much"), "such as 0.1 or 25/255"),

@@ -111,6 +111,52 @@ def test_denoise_with_total_variation(settings):
     assert row.baseline.psnr > row.degraded.psnr + 3
 
 
+@pytest.mark.parametrize(
+    ("task", "options"),
+    [
+        ("super-resolve", {"factor": 2}),
+        ("super-resolve", {"factor": 3, "psf": "gaussian:5:1.5"}),
+        ("demosaick", {"pattern": "grbg"}),
+        ("mri", {"missing": 0.6}),
+    ],
+)
+def test_measurements_that_are_no_images_are_scored_as_whole_images(settings, clean, task, options):
+    photograph = torch.from_numpy(images.read(clean / "a.png").pixels)
+    chosen = dataclasses.replace(settings, task=task, baseline=True, **options)
+    row, pictures = Evaluator(chosen).measure("a.png", 0.01)
+    size = (24, 30) if options.get("factor") == 3 else (24, 32)
+    assert {tuple(picture.shape) for picture in pictures} == {(3, *size)}
+    assert (row.height, row.width) == size
+    left = (32 - size[1]) // 2
+    torch.testing.assert_close(pictures.clean, photograph[:, :, left : left + size[1]])
+    assert row.baseline.psnr > 22  # nothing is shifted or cut: the image is a ramp
+    assert row.degraded.psnr == pytest.approx(row.baseline.psnr, abs=0.1)
+
+
+def test_masks_are_drawn_from_the_name_of_the_image(settings):
+    for task in ("inpaint", "mri"):
+        chosen = dataclasses.replace(settings, task=task)
+        evaluator = Evaluator(chosen)
+        masks = []
+        for name in ("a.png", "b.png", "a.png"):
+            evaluator.measure(name, 0.01)
+            masks.append(evaluator.restorer.operator.mask)
+        assert torch.equal(masks[0], masks[2])
+        assert not torch.equal(masks[0], masks[1])
+        assert float(masks[0].mean()) == pytest.approx(0.5, abs=0.15)
+        whole = Evaluator(dataclasses.replace(chosen, sigmas=(0.01,)), (2, 2))
+        assert [row.name for row in whole.run()] == ["b.png"]
+        assert torch.equal(whole.restorer.operator.mask, masks[1])
+
+
+def test_a_mask_of_a_file_is_taken_as_it_is(settings, tmp_path):
+    known = np.random.default_rng(0).random((24, 32)) > 0.5
+    np.save(tmp_path / "mask.npy", known)
+    evaluator = Evaluator(dataclasses.replace(settings, task="inpaint", mask=str(tmp_path / "mask.npy")))
+    pictures = evaluator.measure("a.png", 0.01)[1]
+    np.testing.assert_array_equal((pictures.degraded != 0).all(0).numpy(), known)
+
+
 def test_crop_is_central(settings):
     pictures = Evaluator(dataclasses.replace(settings, crop=16)).measure("a.png", 0.1)[1]
     whole = Evaluator(settings).measure("a.png", 0.1)[1]

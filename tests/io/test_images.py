@@ -352,3 +352,34 @@ def test_replacing_is_whole_or_nothing(tmp_path):
         temporary.write_text("after")
     assert path.read_text() == "after"
     assert os.listdir(tmp_path) == ["a.txt"]
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+def test_floating_point_files_in_other_units_are_refused(tmp_path, channels):
+    random = np.random.default_rng(0)
+    ramp = np.add.outer(np.linspace(0.1, 0.5, 40), np.linspace(0, 0.5, 48))[None].repeat(channels, 0)
+    for noise in (0, 0.02, 0.3):
+        x = ramp + noise * random.standard_normal(ramp.shape)
+        np.save(tmp_path / "x.npy", x.transpose(1, 2, 0).astype(np.float32))
+        np.testing.assert_allclose(images.read(tmp_path / "x.npy").pixels, x, atol=1e-6)  # noise may exceed the range
+        if noise == 0.3:
+            continue
+        for other in (2 * x - 1, 2 * x, 255 * x):
+            np.save(tmp_path / "y.npy", other.transpose(1, 2, 0).astype(np.float32))
+            with pytest.raises(ValueError, match="scale them"):
+                images.read(tmp_path / "y.npy")
+
+
+def test_complex_numbers_are_read_where_they_are_asked_for(tmp_path):
+    k = np.fft.fft2(np.random.default_rng(0).random((8, 9)))
+    np.save(tmp_path / "k.npy", k)
+    measured = images.read(tmp_path / "k.npy", complex_numbers=True)
+    assert measured.is_complex
+    np.testing.assert_array_equal(measured.pixels, k[None].astype(np.complex64))
+    with pytest.raises(ValueError, match="complex128"):
+        images.read(tmp_path / "k.npy")
+    with pytest.raises(ValueError, match="not an image"):
+        images.write(measured, tmp_path / "k.png")
+    np.save(tmp_path / "real.npy", k.real)
+    with pytest.raises(ValueError, match="expected complex numbers"):
+        images.read(tmp_path / "real.npy", complex_numbers=True)

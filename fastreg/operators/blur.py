@@ -16,9 +16,6 @@ from fastreg.kernels.boundary import BOUNDARIES, Margins, pad
 from fastreg.operators import dft
 from fastreg.operators.base import Input, LinearOperator, Measurement, as_numbers, check_images
 
-#: To 2 % of the spectral norm under the rules `reflect` and `replicate`.
-_NORM_ITERATIONS = 8
-
 
 class _Memo(NamedTuple):
     """What was worked out for the values that a PSF had: any other tensor, or a later version of it, starts anew."""
@@ -198,16 +195,20 @@ class Blur(LinearOperator):
 
     @property
     def norm(self) -> Tensor:
-        """Upper bound of the spectral norm, for images at least three times as large as the PSF; exact for `circular`.
+        """Upper bound of the spectral norm, for images at least as large as the PSF; exact for `circular`.
 
         A A* has no negative entry: the square of its norm is at most the largest ratio (A A* u)(i) / u(i) of any positive u
-        (Collatz and Wielandt). That of u = 1 cannot be lowered for large images, but where the border counts double: there a few
-        power iterations do.
+        (Collatz and Wielandt). That of u = 1 is exact for large images, but where the border counts double: there it depends on
+        the size, is largest for images of about the size of the PSF, and is lowered by a few power iterations.
         """
+        return torch.stack([self._norm_bound(sides) for sides in (1, 2)]).amax()
+
+    def _norm_bound(self, sides: int) -> Tensor:
+        """Bound for images whose sides are so many times those of the PSF."""
         scale = self.measurement().scale
-        u = self.psf.new_ones(1, 1, *(-(-3 * side // scale) for side in self.psf.shape))
+        u = self.psf.new_ones(1, 1, *(-(-sides * side // scale) for side in self.psf.shape))
         bound = u.amax()
-        for _ in range(_NORM_ITERATIONS if self.boundary in ("reflect", "replicate") else 1):
+        for _ in range(4 if self.boundary in ("reflect", "replicate") else 1):
             following = self(self.adjoint(u))
             bound = (following / u).amax()
             u = following / bound

@@ -122,7 +122,8 @@ class FourierMatrices(FourierSampling):
     """
 
     def __init__(self, operator: FourierSampling) -> None:
-        super().__init__(operator.mask)
+        LinearOperator.__init__(self)
+        self.register_buffer("mask", operator.mask)
 
     def measured(self, y: Tensor) -> Tensor:
         """`y` with zeros where a frequency was not measured."""

@@ -140,7 +140,7 @@ def test_circular_eigenvectors() -> None:
     offsets = torch.arange(3.0).double()[:, None] - 1, torch.arange(4.0).double() - 2
     gain = (operator.psf * torch.exp(-2j * torch.pi * (2 * offsets[0] / 6 + 3 * offsets[1] / 8))).sum()
     torch.testing.assert_close(blurred[0, 0], gain * wave, rtol=0, atol=1e-12)
-    assert operator.norm((1, 1, 6, 8)) == pytest.approx(1)
+    assert operator.norm == pytest.approx(1)
 
 
 @pytest.mark.parametrize(
@@ -176,7 +176,7 @@ def test_bad_settings() -> None:
 def test_image_too_small(boundary: str) -> None:
     operator = Blur(torch.ones(5, 4), boundary)
     least = "3 x 3" if boundary == "reflect" else "5 x 4"
-    for use in (operator.check, operator, operator.adjoint, lambda x: operator.norm(tuple(x.shape))):
+    for use in (operator.check, operator, operator.adjoint):
         with pytest.raises(
             ValueError, match=f"5 x 4 pixels .* {boundary} needs images of at least {least} .* got 2 x 9"
         ):

@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from fastreg.operators import Blur, Identity, LinearOperator, Mask
+from fastreg.operators import Blur, Downsample, FourierSampling, Identity, LinearOperator, Mask, Mosaic
 from tests.registry import BLUR_BOUNDARIES, OPERATORS, blur, random
 
 
@@ -17,12 +17,11 @@ class Everything(nn.Module):
         super().__init__()
         self.operator = operator
         operator.proximal_iterations = 2
-        operator.norm_iterations = 2
 
     def forward(self, y: Tensor) -> tuple[Tensor, ...]:
         """First image, its blur, a gradient step and a proximal step, and the norm."""
         x = self.operator.initial(y)
-        step = 1 / self.operator.norm(tuple(x.shape)).square()
+        step = 1 / self.operator.norm.square()
         moved = x - step * self.operator.gradient(x, y)
         return x.clone(), self.operator(x).clone(), moved, self.operator.proximal(moved, y, step), step.clone()
 
@@ -40,6 +39,68 @@ def test_export_with_open_sizes(boundary: str, sides: tuple[int, int]) -> None:
             torch.testing.assert_close(result, expected, rtol=0, atol=1e-12)
 
 
+def check_export(operator: LinearOperator, y: Tensor, others: list[Tensor]) -> torch.fx.Graph:
+    """Export with the size of measurements `y` open, compare on others; the graph of the program."""
+    module = Everything(operator)
+    dynamic = torch.export.Dim.DYNAMIC
+    program = torch.export.export(module, (y,), dynamic_shapes=({2: dynamic, 3: dynamic},), strict=False)
+    for other in (y, *others):
+        for result, expected in zip(program.module()(other), module(other), strict=True):
+            torch.testing.assert_close(result, expected, rtol=0, atol=1e-11)
+    return program.graph
+
+
+@pytest.mark.parametrize("plain", [False])
+@pytest.mark.parametrize("boundary", ["circular", "reflect"])
+@pytest.mark.parametrize("factor", [2, 3])
+def test_export_of_downsampling(factor: int, boundary: str, plain: bool) -> None:
+    operator: LinearOperator = Downsample(random((5, 4), seed=1), factor, boundary, dtype=torch.float64)
+    operator = operator.without_fourier() if plain else operator
+    others = [random((2, 3, *size), seed=2) for size in ((13, 8), (6, 21))]
+    graph = check_export(operator, random((2, 3, 11, 9)), others)
+    assert uses_fourier(graph) != plain
+
+
+@pytest.mark.parametrize("pattern", ["rggb", "gbrg"])
+def test_export_of_mosaics(pattern: str) -> None:
+    others = [random((2, 1, *size), seed=2) for size in ((13, 8), (6, 21))]
+    assert not uses_fourier(check_export(Mosaic(pattern).double(), random((2, 1, 11, 9)), others))
+
+
+@pytest.mark.parametrize("plain", [False, True], ids=["fast", "without_fourier"])
+def test_export_of_fourier_sampling(plain: bool) -> None:
+    """The mask has the size of the image: it is an input of the program."""
+    operator: LinearOperator = FourierSampling(random((11, 9)) > 0.5).double()
+    module = Everything(operator.without_fourier() if plain else operator)
+
+    class WithMask(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.module = module
+
+        def forward(self, y: Tensor, mask: Tensor) -> tuple[Tensor, ...]:
+            result: tuple[Tensor, ...] = torch.func.functional_call(self.module, {"operator.mask": mask}, (y,))
+            return result
+
+    def example(height: int, width: int) -> tuple[Tensor, Tensor]:
+        y = random((2, 3, height, width), torch.complex128, seed=height)
+        mask = (random((1, 1, height, width), seed=1) > 0.5).double()
+        return torch.view_as_real(y).contiguous() if plain else y, mask
+
+    dynamic = {2: torch.export.Dim.DYNAMIC, 3: torch.export.Dim.DYNAMIC}
+    program = torch.export.export(WithMask(), example(11, 9), dynamic_shapes=(dynamic, dynamic), strict=False)
+    for size in ((11, 9), (13, 8), (6, 21)):
+        for result, expected in zip(program.module()(*example(*size)), WithMask()(*example(*size)), strict=True):
+            torch.testing.assert_close(result, expected, rtol=0, atol=1e-11)
+    assert uses_fourier(program.graph) != plain
+
+
+def uses_fourier(graph: torch.fx.Graph) -> bool:
+    """Whether a program has Fourier transforms or complex numbers."""
+    values = [node.meta["val"] for node in graph.nodes if isinstance(node.meta.get("val"), Tensor)]
+    return any("fft" in str(node.target) for node in graph.nodes) or any(value.is_complex() for value in values)
+
+
 @pytest.mark.parametrize("operator", [Identity(), Mask(random((9, 8)) > 0.5)], ids=["identity", "mask"])
 def test_export_of_pointwise_operators(operator: LinearOperator) -> None:
     module = Everything(operator)
@@ -52,12 +113,23 @@ def test_export_of_pointwise_operators(operator: LinearOperator) -> None:
 
 
 @pytest.mark.parametrize(
-    "name", ["identity", "mask_batch", "blur_circular_4x4", "blur_reflect_17x16", "blur_valid_2x5"]
+    "name",
+    [
+        "identity",
+        "mask_batch",
+        "blur_circular_4x2",
+        "blur_reflect_9x8",
+        "blur_valid_5x3",
+        "downsample_2_circular",
+        "mosaic_grbg",
+        "fourier",
+    ],
 )
 def test_one_graph_without_breaks(name: str) -> None:
     operator, shape = OPERATORS[name](torch.float64)
     module = Everything(operator)
-    y = random(tuple(operator(torch.zeros(shape, dtype=torch.float64)).shape))
+    measured = operator(torch.zeros(shape, dtype=torch.float64))
+    y = random(tuple(measured.shape), measured.dtype)
     compiled = torch.compile(module, backend="aot_eager", fullgraph=True)
     for result, expected in zip(compiled(y), module(y), strict=True):
         torch.testing.assert_close(result, expected, rtol=0, atol=1e-12)

@@ -105,12 +105,13 @@ class PDHG2(FixedLevel[PDHG2State]):
 
 
 class PDHG1State(NamedTuple):
-    """Images x, extrapolated and dual ``[B, C, H, W]``, dual measurement."""
+    """Images x, extrapolated and dual ``[B, C, H, W]``, dual measurement, and the largest product of the steps."""
 
     x: Tensor
     ahead: Tensor
     dual: Tensor
     measurement: Tensor
+    unit: Tensor
 
 
 class PDHG1(FixedLevel[PDHG1State]):
@@ -156,7 +157,8 @@ class PDHG1(FixedLevel[PDHG1State]):
     def start(self, problem: Problem, y: Tensor) -> PDHG1State:
         """What the operator makes an image of, and zeros."""
         x = problem.operator.initial(y)
-        return PDHG1State(x, x, torch.zeros_like(x), torch.zeros_like(y))
+        unit = (1 + problem.operator.norm.square()).reciprocal().to(x)
+        return PDHG1State(x, x, torch.zeros_like(x), torch.zeros_like(y), unit)
 
     def step(self, problem: Problem, y: Tensor, state: PDHG1State, row: Tensor) -> PDHG1State:
         """Both dual steps, then the primal one."""
@@ -165,9 +167,8 @@ class PDHG1(FixedLevel[PDHG1State]):
         measurement = z - problem.fidelity.proximal(z, y, problem.sigma, step)
         moved = state.dual + state.ahead
         dual = moved - problem.denoise(moved, level)
-        ratio = self.ratio / (1 + problem.operator.norm.square())
-        x = state.x - ratio * (problem.operator.adjoint(measurement) + dual)
-        return PDHG1State(x, 2 * x - state.x, dual, measurement)
+        x = state.x - self.ratio * state.unit * (problem.operator.adjoint(measurement) + dual)
+        return PDHG1State(x, 2 * x - state.x, dual, measurement, state.unit)
 
     def result(self, problem: Problem, state: PDHG1State) -> Tensor:
         """The image."""

@@ -26,11 +26,11 @@ OPERATORS: dict[str, LinearOperator] = {
     "downsample": Downsample(PSF, 2, "circular", dtype=torch.float64),
 }
 SOLVERS: dict[str, Solver] = {
-    "admm": ADMM(300, LEVEL),
-    "douglas_rachford": DouglasRachford(300, LEVEL),
-    "pdhg2": PDHG2(300, LEVEL),
-    "pdhg2_short": PDHG2(500, LEVEL, ratio=0.4),
-    "pdhg1": PDHG1(1000, LEVEL),
+    "admm": ADMM(120, LEVEL),
+    "douglas_rachford": DouglasRachford(120, LEVEL),
+    "pdhg2": PDHG2(120, LEVEL),
+    "pdhg2_short": PDHG2(200, LEVEL, ratio=0.6),
+    "pdhg1": PDHG1(300, LEVEL),
 }
 
 
@@ -65,7 +65,7 @@ def test_all_schemes_have_the_same_fixed_points(solver: str, operator: str) -> N
     problem, y = problem_of(run, operator)
     level = run.schedule[0, 0].expand(2)
     x = run.fold(problem, y)
-    assert distance(problem, x, y, level) < 1e-8
+    assert distance(problem, x, y, level) < 1e-7
     # the noise level counts: with another one it is not a fixed point
     assert distance(problem, x, y, 0.7 * level) > 1e-4
 
@@ -125,7 +125,7 @@ def test_three_schemes_are_one(operator: str) -> None:
 @pytest.mark.parametrize("operator", ["reflect", "downsample"])
 @pytest.mark.parametrize("fidelity", [Huber(), Poisson(100.0)], ids=["huber", "poisson"])
 def test_pdhg1_takes_any_fidelity_with_any_operator(fidelity: Fidelity, operator: str) -> None:
-    run = PDHG1(1500, LEVEL).double()
+    run = PDHG1(600, LEVEL).double()
     problem, y = problem_of(run, operator, fidelity)
     assert distance(problem, run.fold(problem, y), y, run.schedule[0, 0].expand(2)) < 1e-8
     with pytest.raises(ValueError, match=r"needs data\.proximal"):

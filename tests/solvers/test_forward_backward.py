@@ -28,7 +28,7 @@ def test_the_energy_falls_to_its_minimum(operator: LinearOperator, fidelity: Fid
     """For a convex prior whose gradient has the Lipschitz constant L, and steps below 1 / (sigma^2 lambda |Omega| L)."""
     sigma, weight = 0.1, 20.0
     step = 0.95 / (sigma**2 * weight * 8)
-    run = Restorer(operator, fidelity, Smooth(), ForwardBackward(300, step), weight).double()
+    run = Restorer(operator, fidelity, Smooth(), ForwardBackward(150, step), weight).double()
     y = operator(random((2, 3, 8, 7), seed=3)) + 0.1
     energies = torch.stack([energy for _, energy in run.trace(y, sigma)])
     assert (energies[1:11] < energies[:10]).all()

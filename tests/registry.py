@@ -22,7 +22,18 @@ from fastreg.operators import (
     gaussian_psf,
 )
 from fastreg.priors import DnCNN, FFDNet, NetworkDenoiser, PatchCritic, Regularizer, UNet
-from fastreg.solvers import Adam, GradientDescent, Solver
+from fastreg.solvers import (
+    ADMM,
+    PDHG1,
+    PDHG2,
+    Adam,
+    DouglasRachford,
+    ForwardBackward,
+    GradientDescent,
+    HalfQuadraticSplitting,
+    ProximalGradient,
+    Solver,
+)
 
 Shape = tuple[int, int, int, int]
 OperatorFactory = Callable[[torch.dtype], tuple[LinearOperator, Shape]]
@@ -137,6 +148,15 @@ REGULARIZERS: dict[str, RegularizerFactory] = {
 SOLVERS: dict[str, Callable[[], Solver]] = {
     "adam": lambda: Adam(iterations=4),
     "gradient_descent": lambda: GradientDescent(iterations=4),
+    "forward_backward": lambda: ForwardBackward(iterations=4),
+    "half_quadratic_splitting": lambda: HalfQuadraticSplitting(iterations=4),
+    "proximal_gradient": lambda: ProximalGradient(iterations=4),
+    "admm": lambda: ADMM(iterations=4),
+    "douglas_rachford": lambda: DouglasRachford(iterations=4),
+    "pdhg1": lambda: PDHG1(iterations=4),
+    "pdhg2": lambda: PDHG2(iterations=4),
+    "pdhg2_total_variation": lambda: PDHG2(iterations=4, total_variation=0.3),
+    "pdhg2_anisotropic": lambda: PDHG2(iterations=4, total_variation=0.3, isotropic=False),
 }
 
 DenoiserFactory = Callable[[torch.dtype], NetworkDenoiser]

@@ -15,6 +15,7 @@ from fastreg.operators import Blur, Identity, Mask, gaussian_psf
 from fastreg.priors import PatchCritic
 from fastreg.solvers import Adam, GradientDescent
 from tests.registry import BLUR_BOUNDARIES, OPERATORS, SOLVERS, critic, random
+from tests.solvers.parts import Shrinking
 
 SEVEN = [name for name in OPERATORS if name.startswith("blur") and "7x7" in name]
 COLOUR = [name for name in OPERATORS if name != "gaussian"]
@@ -27,7 +28,10 @@ def small(dtype: torch.dtype = torch.float64) -> PatchCritic:
 
 
 def restorer(operator: str = "identity", solver: str = "adam", dtype: torch.dtype = torch.float64) -> Restorer:
-    return Restorer(OPERATORS[operator](dtype)[0], prior=small(dtype), solver=SOLVERS[solver](), weight=0.5).to(dtype)
+    """With a prior that offers what the solver needs."""
+    steps = SOLVERS[solver]()
+    prior = Shrinking() if "prior.denoise" in steps.needs else small(dtype)
+    return Restorer(OPERATORS[operator](dtype)[0], prior=prior, solver=steps, weight=0.5).to(dtype)
 
 
 def measurement(operator: str, dtype: torch.dtype = torch.float64) -> torch.Tensor:

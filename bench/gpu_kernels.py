@@ -16,16 +16,16 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor
-
-from fastreg.kernels.blur_gradient import reference as blur_reference
 from fastreg.kernels.blur_gradient.planner import Planner
-from fastreg.kernels.critic_gradient import ops as critic
-from fastreg.kernels.critic_gradient import reference as critic_reference
 from fastreg.kernels.solver_step import ops as step
 from fastreg.kernels.solver_step import reference as step_reference
 from fastreg.kernels.tuning.accuracy import TOLERANCE, limit, relative
 from fastreg.kernels.tuning.problems import psfs
+from torch import Tensor
+
+from fastreg.kernels.blur_gradient import reference as blur_reference
+from fastreg.kernels.critic_gradient import ops as critic
+from fastreg.kernels.critic_gradient import reference as critic_reference
 from fastreg.priors.patch_critic import ALR, ALR_RELEASED, PatchCritic
 
 Runs = dict[str, Callable[[], Any]]

@@ -15,10 +15,23 @@ import torch.nn.functional as F
 
 from fastreg import __version__
 from fastreg.kernels.precision import cpu_has_bf16
-from fastreg.kernels.settings import cpu_name
 
 #: Working set of the copy, in bytes: several times the caches of a CPU.
 COPIED = 1 << 28
+
+
+def cpu_name() -> str:
+    """The processor as Linux calls it, with family and model: they say which generation it is where the name does not."""
+    try:
+        text = Path("/proc/cpuinfo").read_text()
+    except OSError:
+        return platform.processor() or platform.machine()
+    entries = dict(line.split(":", 1) for line in text.split("\n\n")[0].splitlines() if ":" in line)
+    fields = {name.strip(): value.strip() for name, value in entries.items()}
+    name = fields.get("model name", platform.machine())
+    if "cpu family" in fields and "model" in fields:
+        name += f" (family {fields['cpu family']}, model {fields['model']})"
+    return name
 
 
 def commit() -> str:

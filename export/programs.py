@@ -5,12 +5,11 @@ from __future__ import annotations
 from typing import Any
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.export import Dim, ExportedProgram
 
 from fastreg.export.formats import Bundle
-from fastreg.kernels.boundary import pad_adjoint
+from fastreg.kernels.blur_gradient import reference
 from fastreg.operators import Blur, Mask
 from fastreg.restorer import Restorer
 
@@ -116,22 +115,11 @@ class DirectBlur(Blur):
     def forward(self, x: Tensor) -> Tensor:
         """Degrade: convolve with the PSF."""
         self._require(x.shape[-2], x.shape[-1])
-        left, right, top, bottom = self.margins
-        if self.boundary == "circular":
-            x = _wrap(_wrap(x, 3, left, right), 2, top, bottom)
-        elif self.boundary == "zero":
-            x = F.pad(x, self.margins)
-        elif self.boundary != "valid":
-            x = F.pad(x, self.margins, mode=self.boundary)
-        y = F.conv2d(x.reshape(-1, 1, *x.shape[-2:]), self.psf.flip(0, 1)[None, None])
-        return y.reshape(*x.shape[:2], *y.shape[-2:])
+        return reference.blur(x, self.psf, self.boundary)
 
     def adjoint(self, y: Tensor) -> Tensor:
         """Transpose: correlate with the PSF, and fold the margins back."""
-        height, width = self.psf.shape
-        x = F.conv2d(y.reshape(-1, 1, *y.shape[-2:]), self.psf[None, None], padding=(height - 1, width - 1))
-        x = x.reshape(*y.shape[:2], *x.shape[-2:])
-        return x if self.boundary == "valid" else pad_adjoint(x, self.margins, self.boundary)
+        return reference.adjoint(y, self.psf, self.boundary)
 
     def gradient(self, x: Tensor, y: Tensor) -> Tensor:
         """Gradient of half the squared residual, A*(A x - y)."""
@@ -230,16 +218,6 @@ def resolve(shape: list[int | str], y: Tensor) -> list[int]:
 def _apart(following: Any, state: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
     """The state as new tensors: what a step passes on is copied, since a program may not return its inputs."""
     return tuple(t.clone() if any(t is s for s in state) else t for t in following)
-
-
-def _wrap(x: Tensor, dim: int, before: int, after: int) -> Tensor:
-    """Circular margins by concatenation, which every exporter knows."""
-    size = x.shape[dim]
-    parts = [x.narrow(dim, size - before, before)] if before else []
-    parts.append(x)
-    if after:
-        parts.append(x.narrow(dim, 0, after))
-    return torch.cat(parts, dim)
 
 
 def is_masked(restorer: Restorer) -> bool:

@@ -35,16 +35,16 @@ def triton_op(name: str) -> Callable[[_Function], _Function]:
     return decorate
 
 
-def usable(*tensors: Tensor | None) -> bool:
-    """Whether a float32 kernel without a backward pass may take these tensors: all on one GPU, nothing to differentiate.
+def usable(images: list[Tensor], parameters: list[Tensor]) -> bool:
+    """Whether a kernel without a backward pass may take these tensors: on one GPU, nothing to differentiate.
 
-    Never in an exported program: artefacts are made of torch's own operations.
+    Images are float32; parameters may be anything. The answer is the same in a program that is traced, compiled or exported for
+    a GPU. A runtime that knows no Triton (ONNX) gets a program that is traced on the CPU.
     """
-    given = [tensor for tensor in tensors if tensor is not None]
+    every = [*images, *parameters]
     return (
-        all(tensor.is_cuda and tensor.dtype == torch.float32 for tensor in given)
-        and available()
-        and all(tensor.device == given[0].device for tensor in given)
-        and not torch.compiler.is_exporting()
-        and not (torch.is_grad_enabled() and any(tensor.requires_grad for tensor in given))
+        available()
+        and all(tensor.is_cuda and tensor.device == every[0].device for tensor in every)
+        and all(image.dtype == torch.float32 for image in images)
+        and not (torch.is_grad_enabled() and any(tensor.requires_grad for tensor in every))
     )

@@ -12,18 +12,6 @@ from fastreg.solvers import Adam
 from fastreg.tasks import TASKS
 
 
-@pytest.fixture(scope="session", autouse=True)
-def _nobodys_settings(tmp_path_factory):
-    """Decisions are those of a processor that was not measured: neither the user's settings nor those that ship count."""
-    from fastreg.kernels import settings
-
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("XDG_CONFIG_HOME", str(tmp_path_factory.mktemp("config")))
-        patch.setattr(settings, "cpu_name", lambda: "nobody's")
-        settings.load.cache_clear()
-        yield
-
-
 @pytest.fixture
 def run(capsys):
     """Run the command line in this process; returns exit code, output and errors."""

@@ -62,7 +62,7 @@ def doctor() -> None:
     from rich.console import Console
     from rich.table import Table
 
-    findings = [*packages(), *devices(), *tuned(), *formats(), *models()]
+    findings = [*packages(), *devices(), *formats(), *models()]
     table = Table(title="fastreg doctor")
     for title in ("", "part", "what", "found"):
         table.add_column(title)
@@ -124,23 +124,6 @@ def _compiler() -> Finding:
     done = subprocess.run([path, "--version"], capture_output=True, text=True, check=False)
     version = done.stdout.splitlines()[0] if done.stdout else f"{path} does not say its version"
     return Finding("devices", "C++ compiler", version, done.returncode == 0)
-
-
-def tuned() -> list[Finding]:
-    """Whether the settings in use were measured on each device, and which file they are from."""
-    import torch
-
-    from fastreg.kernels import settings
-
-    names = [
-        "cpu",
-        *(f"cuda:{index}" for index in range(torch.cuda.device_count() if torch.cuda.is_available() else 0)),
-    ]
-    findings = []
-    for name in names:
-        measured, text = settings.explain(torch.device(name))
-        findings.append(Finding("settings", name, text, True if measured else None))
-    return findings
 
 
 def formats() -> list[Finding]:

@@ -18,7 +18,6 @@ from fastreg.cli.export import export
 from fastreg.cli.import_ import import_checkpoint
 from fastreg.cli.restore import restore
 from fastreg.cli.train import app as train
-from fastreg.cli.tune import tune
 from fastreg.cli.verify import verify
 
 #: Exit codes.
@@ -38,7 +37,6 @@ app.command()(export)
 app.command()(verify)
 app.command()(demo)
 app.command()(doctor)
-app.command()(tune)
 app.add_typer(train, name="train")
 app.command("import")(import_checkpoint)
 

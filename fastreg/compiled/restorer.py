@@ -71,13 +71,13 @@ class CompiledRestorer(Restorer):
             return self._fold(y, sigma, weight)
 
     def _fold(self, y: Tensor, sigma: Tensor, weight: Tensor) -> Tensor:
-        operator = self.operator.traceable(y)
-        problem = self.problem(sigma, weight)._replace(operator=operator)
+        self.operator.prepare()
+        problem = self.problem(sigma, weight)
         y = y.contiguous()
         # copies: a state that shares memory with y would be one more case to compile
         state = tuple(t.clone(memory_format=torch.contiguous_format) for t in self.solver.start(problem, y))
         for row in self.solver.schedule.unbind(0):
-            state = self._compiled(operator, y, problem.sigma, problem.weight, row, *state)
+            state = self._compiled(self.operator, y, problem.sigma, problem.weight, row, *state)
         return self.solver.result(problem, self.solver.state(*state))
 
     def _constants(self) -> list[Tensor]:

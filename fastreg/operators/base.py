@@ -175,13 +175,11 @@ class LinearOperator(nn.Module, abc.ABC):
         if form.channels is not None and y.shape[1] != form.channels:
             raise ValueError(f"measurements of {self.kind} have {form.channels} channels, got {y.shape[1]}")
 
-    def traceable(self, y: Tensor) -> LinearOperator:
-        """The same operator for programs with open sizes that restore measurements like `y`.
+    def prepare(self) -> None:
+        """Decide by the values of the buffers what a compiled program, which cannot look at them, is to know.
 
-        A program cannot look at the values of a buffer while it is traced. An operator that decides by them decides here; any
-        other is returned as it is.
+        Called before each solve; there is nothing to decide unless an operator says so.
         """
-        return self
 
     def without_fourier(self) -> LinearOperator:
         """The same operator without Fourier transforms and complex numbers, for runtimes that lack them (ONNX Runtime).

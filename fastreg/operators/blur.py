@@ -9,21 +9,20 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor, nn
 
-from fastreg.kernels.blur_gradient.open_path import Open, inverse, prefers_fourier, residual, transfer
-from fastreg.kernels.blur_gradient.paths import Fourier
-from fastreg.kernels.blur_gradient.planner import Plan, Planner
+from fastreg.kernels.blur_gradient import plan as planning
+from fastreg.kernels.blur_gradient.fourier import inverse, residual, transfer
+from fastreg.kernels.blur_gradient.plan import Method, Plan
 from fastreg.kernels.boundary import BOUNDARIES, Margins, pad
 from fastreg.operators import dft
 from fastreg.operators.base import Input, LinearOperator, Measurement, as_numbers, check_images
 
 
-class _Memo(NamedTuple):
-    """What was worked out for the values that a PSF had: any other tensor, or a later version of it, starts anew."""
+class _Decided(NamedTuple):
+    """The method for the values that a PSF had: any other tensor, or a later version of it, is decided anew."""
 
     psf: Tensor
     version: int
-    planner: Planner
-    settled: dict[tuple[object, ...], LinearOperator]
+    method: Method
 
 
 class Blur(LinearOperator):
@@ -59,9 +58,8 @@ class Blur(LinearOperator):
     The same values as ``scipy.ndimage.convolve`` with the modes wrap, mirror, nearest and constant, and for `valid` as
     ``scipy.signal.convolve2d``.
 
-    How it is computed is decided from the values of the PSF and the size of the images, and can be asked for:
-    ``print(blur.plan((1, 3, 512, 512)).explain())``. Programs with open sizes decide for images of 512 x 512 pixels; those that
-    cannot look at the PSF, because it is one of their inputs, go by its size.
+    How it is computed is decided from the number of taps that are not zero, when the PSF is set, and can be asked for:
+    ``print(blur.plan((1, 3, 512, 512)).explain())``. Exported programs, whose PSF may be an input, go by its size.
     """
 
     kind = "blur"
@@ -89,12 +87,13 @@ class Blur(LinearOperator):
         if not 0 < float(values.sum()) < math.inf:
             raise ValueError(f"a PSF needs a positive, finite sum, got {total:g}")
         self.boundary = boundary
-        self._memo: _Memo | None = None
+        self._decided: _Decided | None = None
         self.register_buffer("psf", values)
+        self.prepare()
 
     def __getstate__(self) -> dict[str, Any]:
-        """Copies and pickles leave behind what can be worked out again."""
-        return {**self.__dict__, "_memo": None}
+        """Copies and pickles leave behind what can be decided again."""
+        return {**self.__dict__, "_decided": None}
 
     def extra_repr(self) -> str:
         """Size of the PSF and boundary rule."""
@@ -128,48 +127,39 @@ class Blur(LinearOperator):
         return pad(y, self.margins, "replicate") if self.boundary == "valid" else y
 
     def plan(self, shape: tuple[int, ...], dtype: torch.dtype | None = None) -> Plan:
-        """How images of `shape` ``(B, C, H, W)`` are blurred on the device of the PSF: the way chosen, and why.
-
-        The batch does not count, so that an image is restored alike in any company.
+        """How images of `shape` ``(B, C, H, W)`` are blurred on the device of the PSF: the way chosen, and by which rule.
 
         Raises
         ------
         ValueError
-            If images of that shape are too small for the PSF, or its values are not known (inside a traced program).
+            If images of that shape are too small for the PSF.
         """
         self._require(shape[-2], shape[-1])
-        planner = self._planner()
-        if planner is None:
-            raise ValueError("a PSF whose values are not known yet, or that is differentiated, cannot be planned for")
-        return planner.plan((1, *shape[1:]), dtype or self.psf.dtype, self.psf.device)
+        return planning.plan(self.psf, self.boundary, shape, dtype or self.psf.dtype)
+
+    def prepare(self) -> None:
+        """Decide how to compute, if the PSF is another one than before."""
+        psf, before = self.psf, self._decided
+        if not _has_values(psf):
+            self._decided = None
+        elif before is None or before.psf is not psf or before.version != psf._version:
+            with torch.inference_mode(False), torch.no_grad():  # kept for calls that may differentiate
+                self._decided = _Decided(psf, psf._version, planning.by_values(psf, self.boundary))
 
     def forward(self, x: Tensor) -> Tensor:
         """Degrade: convolve with the PSF."""
         self._require(x.shape[-2], x.shape[-1])
-        return self._way(x, tuple(x.shape)).blur(x)
+        return self._method().blur(x, self.psf.to(x.dtype))
 
     def adjoint(self, y: Tensor) -> Tensor:
         """Transpose: correlate with the PSF, then fold what lies beyond the border back to where it was copied from."""
-        shape = Blur.measurement(self).image_shape(tuple(y.shape))
-        self._require(shape[-2], shape[-1])
-        return self._way(y, shape).adjoint(y)
+        self._require(*Blur.measurement(self).image_shape(tuple(y.shape))[-2:])
+        return self._method().adjoint(y, self.psf.to(y.dtype))
 
     def gradient(self, x: Tensor, y: Tensor) -> Tensor:
         """Gradient of half the squared residual, A*(A x - y): one or two kernels on a GPU, one pass through frequencies."""
         self._require(x.shape[-2], x.shape[-1])
-        return self._way(x, tuple(x.shape)).gradient(x, y)
-
-    def traceable(self, y: Tensor) -> LinearOperator:
-        """The same blur with its way decided for images of any size, for programs that cannot look at the PSF."""
-        from fastreg.operators.settled_blur import SettledBlur, settle
-
-        planner = self._planner() if _plannable(y, self.psf) else None
-        if planner is None or self._memo is None or isinstance(self, SettledBlur):
-            return self
-        key = (y.shape[1], y.dtype)
-        if key not in self._memo.settled:
-            self._memo.settled[key] = settle(self, planner, y.shape[1], y.dtype)
-        return self._memo.settled[key]
+        return self._method().gradient(x, y, self.psf.to(x.dtype))
 
     def proximal(self, z: Tensor, y: Tensor, step: Tensor | float) -> Tensor:
         """Proximal map of the data term; in closed form for `circular`, by conjugate gradients for the others.
@@ -181,9 +171,10 @@ class Blur(LinearOperator):
         if self.boundary != "circular":
             return super().proximal(z, y, step)
         self._require(z.shape[-2], z.shape[-1])
-        gain = self._transfer(z)
+        gain = transfer(self.psf.to(z.dtype), z.shape[-2], z.shape[-1])
         power = gain.real.square() + gain.imag.square()
-        return z - inverse(residual(gain, z, y) * gain.conj() * (step / (1 + step * power)), z)
+        correction = residual(gain, z, y) * gain.conj() * (step / (1 + step * power))
+        return z - inverse(correction, z.shape[-2], z.shape[-1])
 
     def precondition(self, u: Tensor, step: Tensor | float) -> Tensor:
         """(I + step A A*)^-1 u as it is for `circular`, in closed form: for any other rule an approximation."""
@@ -214,36 +205,13 @@ class Blur(LinearOperator):
             u = following / bound
         return bound.sqrt()
 
-    def _way(self, like: Tensor, shape: tuple[int, ...]) -> Plan | Open:
-        """How to compute for images of `shape`: as planned, or by the size of the PSF where its values cannot be looked at."""
-        planner = self._planner() if _plannable(like, self.psf) else None
-        if planner is None:
-            return self._open(like)
-        return planner.plan((1, *shape[1:]), like.dtype, like.device)
-
-    def _open(self, like: Tensor) -> Open:
-        # an exported program reads the switch for tf32 when it runs, and a convolution would obey it
-        exact = like.is_cuda and torch.compiler.is_exporting()
-        return Open(self.psf.to(like.dtype), self.boundary, exact or prefers_fourier(self.psf))
-
-    def _transfer(self, like: Tensor) -> Tensor:
-        """Transform of the PSF for the rule `circular`."""
-        planner = self._planner() if _plannable(like, self.psf) else None
-        if planner is None:
-            return transfer(self.psf.to(like.dtype), like.shape[-2], like.shape[-1])
-        path = planner.plan((1, *like.shape[1:]), like.dtype, like.device, "fft").path
-        assert isinstance(path, Fourier)
-        return path.transform
-
-    def _planner(self) -> Planner | None:
-        """Plans for the PSF as it stands; None where its values cannot be looked at, or are differentiated."""
-        psf = self.psf
-        if torch.compiler.is_compiling() or not _is_real(psf) or psf.requires_grad or psf.is_inference():
-            return None
-        memo = self._memo
-        if memo is None or memo.psf is not psf or memo.version != psf._version:
-            memo = self._memo = _Memo(psf, psf._version, Planner(psf, self.boundary), {})
-        return memo.planner
+    def _method(self) -> Method:
+        """How to compute: as decided for the values of the PSF, or by its size where they are not known."""
+        if torch.compiler.is_exporting():
+            return planning.by_size(self.psf, self.boundary)
+        if not torch.compiler.is_compiling():
+            self.prepare()
+        return planning.by_size(self.psf, self.boundary) if self._decided is None else self._decided.method
 
     def _require(self, height: int, width: int) -> None:
         """Raise unless the PSF can be applied to images of that size; only shapes are looked at."""
@@ -300,15 +268,7 @@ def _check_dtype(dtype: torch.dtype) -> None:
         raise ValueError(f"the dtype of a PSF must be torch.float32 or torch.float64, got {dtype}")
 
 
-def _is_real(x: Tensor) -> bool:
-    """Whether a tensor has values: it is neither traced, nor mapped over, nor on the device meta."""
-    return (
-        type(x) in (Tensor, nn.Parameter) and not x.is_meta and not torch._C._functorch.is_functorch_wrapped_tensor(x)
-    )
-
-
-def _plannable(like: Tensor, psf: Tensor) -> bool:
-    """Whether the images can be planned for; an operand that does not fit the PSF is left to torch to complain about."""
-    if torch.compiler.is_compiling() or like.dtype not in (torch.float32, torch.float64):
-        return False
-    return type(like) in (Tensor, nn.Parameter) and like.ndim == 4 and like.device == psf.device
+def _has_values(x: Tensor) -> bool:
+    """Whether values can be looked at and remembered: not of a tensor that is traced, mapped over or differentiated."""
+    ordinary = type(x) in (Tensor, nn.Parameter) and not torch._C._functorch.is_functorch_wrapped_tensor(x)
+    return ordinary and not x.is_meta and not x.requires_grad and not x.is_inference()

@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from fastreg.kernels import boundary
-from fastreg.kernels.critic_gradient import ops, reference, strips
+from fastreg.kernels.critic_gradient import ops, reference
 from fastreg.priors.base import Regularizer
 
 PADDINGS = ("none", "replicate")
@@ -160,19 +160,6 @@ class PatchCritic(Regularizer):
             yield z
             a = reference.activate(z, self.activation)
 
-    def extremes(self, x: Tensor) -> Iterator[tuple[slice, list[tuple[Tensor, Tensor]]]]:
-        """Lowest and highest values ``[B, outputs]`` of every layer but the last before its activation.
-
-        On a CPU one part of the batch, and of each image, after the other: each comes with the entries that it belongs to.
-        Positions that no score depends on need not be looked at.
-        """
-        self.check(x)
-        weights, biases, strides, activation = self._chain()
-        if ops.strippable(x, [*weights, *biases]):
-            yield from strips.extremes(self.extended(x), weights, biases, strides, activation)
-        else:
-            yield slice(0, x.shape[0]), [(z.amin((2, 3)), z.amax((2, 3))) for z in self.preactivations(x)]
-
     def extended(self, x: Tensor) -> Tensor:
         """The images with the border that the padding adds."""
         return x if self.padding == "none" else boundary.pad(x, self._margins, "replicate")
@@ -201,8 +188,7 @@ class PatchCritic(Regularizer):
 
     def gradient(self, x: Tensor, sigma: Tensor | None = None) -> Tensor:
         """Gradient of the energy, ``[B, C, H, W]``."""
-        self.check(x)
-        return self.gathered(ops.gradient(self.extended(x), *self._chain(), precision=self._precision(x)))
+        return self.energy_and_gradient(x)[1]
 
     def _precision(self, x: Tensor) -> str:
         """What the operands of the convolutions are rounded to: their dtype, and on a GPU torch's switch for tf32."""

@@ -9,8 +9,8 @@ pixels beyond the border, so the adjoint has to bring their share back. Along on
 
 For `reflect` the share 1 of pixel p is the plain adjoint at -p, the share 2 that at 2 (n - 1) - p: the same taps, mirrored
 reading. For `replicate` everything beyond the border belongs to one pixel, and the sum over it is a sum of taps: the share 1 of
-the first pixel has the taps ``sum_{s > 0} psf(t + s)``, the share 2 of the last ``sum_{s > 0} psf(t - s)``. `circular` and `zero`
-have the share 0 alone. In two dimensions shares multiply: nine lists, of which a tile inside the image needs the first.
+the first pixel has the taps ``sum_{s > 0} psf(t + s)``, the share 2 of the last ``sum_{s > 0} psf(t - s)``. The other rules have
+the share 0 alone. In two dimensions shares multiply: nine lists, of which a tile inside the image needs the first.
 """
 
 from __future__ import annotations
@@ -24,63 +24,72 @@ from fastreg.kernels.blur_gradient.geometry import Geometry
 
 
 class TapTable(NamedTuple):
-    """Taps that are not zero: offsets ``int32 [n, 2]`` (row, column) and values ``float32 [n]``.
+    """Offsets of taps ``int32 [n, 2]`` (row, column) and their values ``float32 [n]``.
 
     List m (3 x share of the rows + share of the columns) is ``ranges[m, 0]`` to ``ranges[m, 1]``; the first `taps` are
-    the PSF itself.
+    the PSF itself. `reach` is the largest distance, in rows and in columns, between a pixel and what its sum reads.
     """
 
     offsets: Tensor
     values: Tensor
     ranges: Tensor
     taps: int
+    reach: tuple[int, int]
     geometry: Geometry
 
 
-def origin(geometry: Geometry) -> tuple[int, int]:
-    """Position in the PSF of the tap that reads the pixel itself; for `valid` it may lie beyond the PSF."""
-    if geometry.boundary != "valid":
-        return geometry.row, geometry.column
-    left, _, top, _ = geometry.crop
-    return geometry.height - 1 + top, geometry.width - 1 + left
-
-
-def reach(geometry: Geometry) -> tuple[int, int]:
-    """Largest distance, in rows and in columns, between a pixel and what its sum reads."""
-    row, column = origin(geometry)
-    return max(row, geometry.height - 1 - row), max(column, geometry.width - 1 - column)
-
-
-def tabulate(psf: Tensor, geometry: Geometry) -> TapTable:
-    """Tap lists of a PSF ``[h, w]``, on its device."""
-    exact = psf.double()
-    lists = [_nonzero(exact, geometry)]
-    if geometry.boundary == "replicate":
-        for share in range(1, 9):
-            rows = _beyond(exact, share // 3, 0, geometry.row)
-            lists.append(_nonzero(_beyond(rows, share % 3, 1, geometry.column), geometry))
-    lengths = [len(values) for _, values in lists]
-    starts = [sum(lengths[:m]) for m in range(len(lists))]
-    ranges = [[start, start + length] for start, length in zip(starts, lengths, strict=True)]
-    if geometry.boundary == "reflect":
-        ranges = ranges * 9
-    ranges += [[0, 0]] * (9 - len(ranges))
+def sparse(psf: Tensor, geometry: Geometry) -> TapTable:
+    """Tables of the taps that are not zero; the host is asked for the values of the PSF."""
+    exact, (row, column) = psf.detach().double().cpu(), geometry.origin
+    found = [taps.nonzero() for taps in _lists(exact, geometry)]
+    values = [taps[at[:, 0], at[:, 1]] for taps, at in zip(_lists(exact, geometry), found, strict=True)]
+    starts = [sum(len(at) for at in found[:m]) for m in range(len(found))]
+    ranges = [[start, start + len(at)] for start, at in zip(starts, found, strict=True)]
+    offsets = torch.cat(found) - torch.tensor([row, column])
+    reach = offsets.abs().amax(0).tolist() if len(offsets) else [0, 0]
     return TapTable(
-        torch.cat([offsets for offsets, _ in lists]),
-        torch.cat([values for _, values in lists]),
-        torch.tensor(ranges, dtype=torch.int32, device=psf.device),
-        lengths[0],
+        offsets.int().to(psf.device),
+        torch.cat(values).float().to(psf.device),
+        torch.tensor(ranges if len(ranges) == 9 else ranges * 9, dtype=torch.int32).to(psf.device),
+        len(found[0]),
+        (reach[0], reach[1]),
         geometry,
     )
 
 
-def dense(table: TapTable) -> Tensor:
-    """The PSF ``[h, w]`` of a table, without asking the host."""
-    row, column = origin(table.geometry)
+def dense(psf: Tensor, geometry: Geometry) -> TapTable:
+    """Tables of all taps; nothing looks at the values of the PSF, so that it may be an input of a program."""
+    lists, (row, column) = _lists(psf.double(), geometry), geometry.origin
+    rows = torch.arange(geometry.height, device=psf.device).unsqueeze(1).expand(geometry.height, geometry.width) - row
+    columns = torch.arange(geometry.width, device=psf.device).expand(geometry.height, geometry.width) - column
+    offsets = torch.stack([rows.reshape(-1), columns.reshape(-1)], 1).int()
+    taps = geometry.height * geometry.width
+    starts = torch.arange(9, device=psf.device) * (taps if len(lists) == 9 else 0)
+    return TapTable(
+        offsets.repeat(len(lists), 1),
+        torch.cat([taps.reshape(-1) for taps in lists]).float(),
+        torch.stack([starts, starts + taps], 1).int(),
+        taps,
+        (max(row, geometry.height - 1 - row), max(column, geometry.width - 1 - column)),
+        geometry,
+    )
+
+
+def psf_of(table: TapTable) -> Tensor:
+    """The PSF ``[h, w]`` of a table."""
+    (row, column), geometry = table.geometry.origin, table.geometry
     offsets = table.offsets[: table.taps].long()
-    at = (offsets[:, 0] + row) * table.geometry.width + offsets[:, 1] + column
-    flat = table.values.new_zeros(table.geometry.height * table.geometry.width)
-    return flat.scatter(0, at, table.values[: table.taps]).reshape(table.geometry.height, table.geometry.width)
+    at = (offsets[:, 0] + row) * geometry.width + offsets[:, 1] + column
+    flat = table.values.new_zeros(geometry.height * geometry.width)
+    return flat.scatter(0, at, table.values[: table.taps]).reshape(geometry.height, geometry.width)
+
+
+def _lists(psf: Tensor, geometry: Geometry) -> list[Tensor]:
+    """The PSF, and for `replicate` the taps of the eight other shares, all of the size of the PSF."""
+    if geometry.boundary != "replicate":
+        return [psf]
+    row, column = geometry.origin
+    return [_beyond(_beyond(psf, share // 3, 0, row), share % 3, 1, column) for share in range(9)]
 
 
 def _beyond(taps: Tensor, share: int, dim: int, centre: int) -> Tensor:
@@ -96,10 +105,4 @@ def _beyond(taps: Tensor, share: int, dim: int, centre: int) -> Tensor:
         meets = index <= centre
     # a cumulative sum less its last term is not exactly the shorter sum: what should be zero must not become a tap
     sums = torch.where(sums.abs() > 1e-14 * taps.abs().max(), sums, 0.0)
-    return torch.where(meets[:, None] if dim == 0 else meets, sums, 0.0)
-
-
-def _nonzero(taps: Tensor, geometry: Geometry) -> tuple[Tensor, Tensor]:
-    at = taps.nonzero()
-    centre = torch.tensor(origin(geometry), device=taps.device)
-    return (at - centre).int(), taps[at[:, 0], at[:, 1]].float()
+    return torch.where(meets.unsqueeze(1) if dim == 0 else meets, sums, 0.0)

@@ -118,13 +118,11 @@ def _adjoint_tile(
 
 @triton.jit
 def residual_kernel(
-    x, y, scale, weights, output, offsets, values, count, channels, height, width, out_height, out_width,
+    x, y, output, offsets, values, count, channels, height, width, out_height, out_width,
     row_reach, column_reach, row_blocks, column_blocks, x_entry, x_channel, x_row, x_column,
-    y_entry, y_channel, y_row, y_column, w_entry, w_channel, w_row, w_column,
-    SUBTRACT: tl.constexpr, HAS_SCALE: tl.constexpr, HAS_WEIGHTS: tl.constexpr, RULE: tl.constexpr,
-    ROWS: tl.constexpr, COLUMNS: tl.constexpr,
+    y_entry, y_channel, y_row, y_column, RULE: tl.constexpr, ROWS: tl.constexpr, COLUMNS: tl.constexpr,
 ):  # fmt: skip
-    """``scale * weights * (A x - y)``, or A x alone."""
+    """A x - y; x and y may have any strides, the output is contiguous."""
     program = tl.program_id(0)
     column_start = (program % column_blocks) * COLUMNS
     row_start = ((program // column_blocks) % row_blocks) * ROWS
@@ -144,14 +142,8 @@ def residual_kernel(
         x_row, x_column, offsets, values, count, RULE,
     )  # fmt: skip
     mask = live_row[:, None] & live_column[None, :]
-    if SUBTRACT:
-        at = entry * y_entry + channel * y_channel + (row * y_row)[:, None] + (column * y_column)[None, :]
-        total -= tl.load(y + at, mask=mask, other=0.0)
-    if HAS_WEIGHTS:
-        at = entry * w_entry + channel * w_channel + (row * w_row)[:, None] + (column * w_column)[None, :]
-        total *= tl.load(weights + at, mask=mask, other=0.0)
-    if HAS_SCALE:
-        total *= tl.load(scale + entry)
+    at = entry * y_entry + channel * y_channel + (row * y_row)[:, None] + (column * y_column)[None, :]
+    total -= tl.load(y + at, mask=mask, other=0.0)
     at = plane.to(tl.int64) * out_height * out_width + (row * out_width)[:, None] + column[None, :]
     tl.store(output + at, total, mask=mask)
 
@@ -188,13 +180,11 @@ def adjoint_kernel(
 
 @triton.jit
 def fused_kernel(
-    x, y, scale, weights, output, scratch, offsets, values, ranges, count, channels, height, width, r_height, r_width,
+    x, y, output, scratch, offsets, values, ranges, count, channels, height, width, r_height, r_width,
     row_reach, column_reach, row_blocks, column_blocks, tiles, programs, x_entry, x_channel, x_row, x_column,
-    y_entry, y_channel, y_row, y_column, w_entry, w_channel, w_row, w_column,
-    HAS_SCALE: tl.constexpr, HAS_WEIGHTS: tl.constexpr, RULE: tl.constexpr,
-    ROWS: tl.constexpr, COLUMNS: tl.constexpr,
+    y_entry, y_channel, y_row, y_column, RULE: tl.constexpr, ROWS: tl.constexpr, COLUMNS: tl.constexpr,
 ):  # fmt: skip
-    """``A*(scale * weights * (A x - y))``; of a tile, the pixels at least the reach away from its rim are written."""
+    """A*(A x - y); of a tile, the pixels at least the reach away from its rim are written."""
     program = tl.program_id(0)
     local_row = tl.arange(0, ROWS)
     local_column = tl.arange(0, COLUMNS)
@@ -227,11 +217,6 @@ def fused_kernel(
         mask = live_row[:, None] & live_column[None, :]
         at = entry * y_entry + channel * y_channel + (r_row * y_row)[:, None] + (r_column * y_column)[None, :]
         total -= tl.load(y + at, mask=mask, other=0.0)
-        if HAS_WEIGHTS:
-            at = entry * w_entry + channel * w_channel + (r_row * w_row)[:, None] + (r_column * w_column)[None, :]
-            total *= tl.load(weights + at, mask=mask, other=0.0)
-        if HAS_SCALE:
-            total *= tl.load(scale + entry)
         tl.store(slot + local, total)  # zero where there is no residual
         tl.debug_barrier()
 

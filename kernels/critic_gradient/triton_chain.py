@@ -12,11 +12,11 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from fastreg.kernels import settings
-from fastreg.kernels._triton import available
-from fastreg.kernels.critic_gradient.reference import DTYPES, LEAKY_SLOPE, PRECISIONS
-
-__all__ = ["CODES", "DTYPES", "PRECISIONS", "energy_and_gradient", "measured_choice"]
+from fastreg.kernels._triton import available, triton_op
+from fastreg.kernels.critic_gradient import reference
+from fastreg.kernels.critic_gradient.reference import LEAKY_SLOPE
+from fastreg.kernels.launch_settings import CRITIC_BACKWARD, CRITIC_FORWARD, CRITIC_LAST
+from fastreg.kernels.precision import PRECISIONS
 
 if available():
     from torch.library import wrap_triton
@@ -25,6 +25,19 @@ if available():
 
 #: What the kernels call the activations.
 CODES = {"none": 0, "relu": 1, "leaky_relu": 2, "silu": 3}
+
+
+@triton_op("critic_gradient")
+def energy_and_gradient_op(
+    x: Tensor, weights: list[Tensor], biases: list[Tensor], strides: list[int], activation: str, precision: str
+) -> tuple[Tensor, Tensor]:
+    """``torch.ops.fastreg.critic_gradient``: the kernels on a GPU, the reference elsewhere."""
+    if x.is_cuda:
+        return energy_and_gradient(x, weights, biases, strides, activation, precision)
+    dtype = PRECISIONS[precision]
+    weights, biases = [weight.to(dtype) for weight in weights], [bias.to(dtype) for bias in biases]
+    energy, gradient = reference.energy_and_gradient(x, weights, biases, strides, activation)
+    return energy, gradient.contiguous()
 
 
 def energy_and_gradient(
@@ -40,7 +53,7 @@ def energy_and_gradient(
     `precision` names how operands are rounded for the products (``"ieee"``, ``"tf32"``, ``"bf16"``, ``"fp16"``) and so the
     dtype that images between the layers are kept in; sums, the energy and the gradient are float32.
     """
-    weights = [weight.to(DTYPES[precision]) for weight in weights]
+    weights = [weight.to(PRECISIONS[precision]) for weight in weights]
     last = len(weights) - 1
     a, saved, bits = x.permute(0, 2, 3, 1), x, x
     kept: list[tuple[Tensor, Tensor]] = []
@@ -75,14 +88,6 @@ def energy_and_gradient(
     return energy, gradient
 
 
-@torch.compiler.assume_constant_result  # type: ignore[untyped-decorator]
-def measured_choice(device: torch.device, precision: str = "ieee") -> str:
-    """What the settings of a device say is faster; a compiler takes it for a constant and does not trace the look-up."""
-    stored = settings.of(device)["critic_gradient"]
-    choice: str = stored.get("choices", {}).get(precision, stored["choice"])
-    return choice
-
-
 def forward_layer(
     x: Tensor, weight: Tensor, bias: Tensor, stride: int, activation: str, precision: str, with_bits: bool
 ) -> tuple[Tensor, Tensor, Tensor]:
@@ -96,7 +101,7 @@ def forward_layer(
     if with_bits:
         words = (outputs + 31) // 32
         bits = torch.empty((x.shape[0], height, width, words), dtype=torch.int32, device=x.device)
-    config = _tile("critic_forward", precision, x.device, outputs, inputs * tall * wide)
+    config = _tile(CRITIC_FORWARD, precision, outputs, inputs * tall * wide)
     blocks = _blocks(height * width, config["M"]), _blocks(outputs, config["N"])
     wrap_triton(forward_kernel)[(x.shape[0] * blocks[0] * blocks[1],)](
         x, weight.permute(2, 3, 1, 0).contiguous(), bias.contiguous(), result, saved, bits, height, width, *blocks,
@@ -114,7 +119,7 @@ def backward_layer(
     outputs, inputs, tall, wide = weight.shape
     batch, height, width, _ = output.shape
     classes = _blocks(height, stride), _blocks(width, stride)
-    config = _tile("critic_backward", precision, output.device, inputs, outputs)
+    config = _tile(CRITIC_BACKWARD, precision, inputs, outputs)
     blocks = _blocks(classes[0] * classes[1], config["M"]), _blocks(inputs, config["N"])
     wrap_triton(backward_kernel)[(batch * stride * stride * blocks[0] * blocks[1],)](
         cotangent, weight.permute(2, 3, 0, 1).contiguous(), saved, bits, output, height, width,
@@ -137,7 +142,7 @@ def last_layer(
     """Fill `output` with the cotangent at the input of the last layer; the sums of the scores ``[B]`` without the bias."""
     batch, height, width, inputs = x.shape
     tall, wide = weight.shape[2:]
-    config = dict(settings.launch("critic_last", x.device))
+    config = dict(CRITIC_LAST)
     wide_enough = max(16, 1 << (inputs - 1).bit_length())
     # a tile has all channels: the more there are, the fewer pixels
     pixels = max(1, config.pop("NUMBERS") // wide_enough)
@@ -151,9 +156,9 @@ def last_layer(
     return partial.sum(1)
 
 
-def _tile(kernel: str, precision: str, device: torch.device, channels: int, terms: int) -> dict[str, Any]:
+def _tile(settings: dict[str, dict[str, int]], precision: str, channels: int, terms: int) -> dict[str, Any]:
     """Launch setting, with the tile cut down to what a narrow layer has: at least 32 channels (a word of bits)."""
-    config = dict(settings.launch(f"{kernel}_{'half' if precision in ('bf16', 'fp16') else precision}", device))
+    config = dict(settings["half" if precision in ("bf16", "fp16") else precision])
     config["N"] = min(config["N"], max(32, 1 << (channels - 1).bit_length()))
     config["K"] = min(config["K"], max(16, 1 << (terms - 1).bit_length()))
     return config

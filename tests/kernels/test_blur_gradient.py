@@ -1,4 +1,4 @@
-"""`blur_gradient`: the reference against definitions, every path against the reference, the planner's decisions."""
+"""Blurs: the reference against its definition and autograd, every way against the reference, the rules that choose."""
 
 from __future__ import annotations
 
@@ -10,25 +10,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from fastreg.kernels import settings as stored
 from fastreg.kernels._triton import available
-from fastreg.kernels.blur_gradient import costs, ops, reference, tables
-from fastreg.kernels.blur_gradient.geometry import BOUNDARIES, Geometry, centred, cropped
-from fastreg.kernels.blur_gradient.planner import Plan, Planner, plan, separable_tables
-from fastreg.operators.blur import Blur
-from tests.rates import EVEN, on_a_cpu
-
-CPU, CUDA = torch.device("cpu"), torch.device("cuda")
-PATHS = ("direct", "separable", "taps", "fft")
+from fastreg.kernels.blur_gradient import fourier, plan, reference, shifts, tables, triton_blur
+from fastreg.kernels.blur_gradient.geometry import BOUNDARIES, geometry
 
 
-def gaussian(side: int, deviation: float) -> Tensor:
-    t = torch.arange(side, dtype=torch.float64) - side // 2
-    line = torch.exp(-(t**2) / (2 * deviation**2))
-    return torch.outer(line, line) / line.sum() ** 2
-
-
-def motion(side: int = 25, length: int = 20) -> Tensor:
+def motion(side: int, length: int) -> Tensor:
+    """A slanted line of `length` taps in a square of zeros."""
     psf = torch.zeros(side, side, dtype=torch.float64)
     for step in range(length):
         psf[step + 1, 3 + (6 * step) // 10] = 1 / length
@@ -58,8 +46,7 @@ def one_pixel(x: Tensor, row: int, column: int, boundary: str) -> float:
 def test_the_blur_is_its_definition(boundary: str, size: tuple[int, int]) -> None:
     torch.manual_seed(0)
     x, psf = torch.randn(6, 7, dtype=torch.float64), torch.randn(size, dtype=torch.float64)
-    geometry = centred(psf, boundary)
-    result = reference.blur(x[None, None], psf, geometry)[0, 0]
+    result = reference.blur(x[None, None], psf, boundary)[0, 0]
     row, column = (size[0] - 1, size[1] - 1) if boundary == "valid" else (size[0] // 2, size[1] // 2)
     for i, j in itertools.product(range(result.shape[0]), range(result.shape[1])):
         expected = sum(
@@ -73,225 +60,172 @@ def test_the_blur_is_its_definition(boundary: str, size: tuple[int, int]) -> Non
 def test_the_gradient_is_autograds(boundary: str) -> None:
     torch.manual_seed(0)
     psf = torch.randn(4, 5, dtype=torch.float64)
-    geometry = centred(psf, boundary)
     x = torch.randn(2, 3, 9, 8, dtype=torch.float64, requires_grad=True)
-    y = torch.randn(2, 3, *geometry.measurement(9, 8), dtype=torch.float64)
-    scale, weights = torch.rand(2, dtype=torch.float64), torch.rand(y.shape[-2:], dtype=torch.float64)
-    square = weights * scale[:, None, None, None] * (reference.blur(x, psf, geometry) - y).square()
-    (expected,) = torch.autograd.grad(square.sum() / 2, x)
-    result = reference.gradient(x, y, psf, boundary, scale, weights)
-    torch.testing.assert_close(result, expected, rtol=1e-12, atol=1e-12)
-
-
-@pytest.mark.parametrize("boundary", BOUNDARIES)
-@pytest.mark.parametrize("size", [(5, 5), (4, 7), (1, 2)])
-def test_the_reference_is_the_blur_operator(boundary: str, size: tuple[int, int]) -> None:
-    torch.manual_seed(0)
-    psf = torch.rand(size, dtype=torch.float64)
-    operator = Blur(psf, boundary, normalize=False, dtype=torch.float64)
-    x = torch.randn(2, 3, 9, 11, dtype=torch.float64)
-    y = torch.randn_like(operator(x))
-    torch.testing.assert_close(reference.gradient(x, y, psf, boundary), operator.gradient(x, y), rtol=1e-10, atol=1e-10)
+    y = torch.randn_like(reference.blur(x, psf, boundary))
+    (expected,) = torch.autograd.grad((reference.blur(x, psf, boundary) - y).square().sum() / 2, x)
+    torch.testing.assert_close(reference.gradient(x, y, psf, boundary), expected, rtol=1e-12, atol=1e-12)
 
 
 @given(
     boundary=st.sampled_from(BOUNDARIES),
-    height=st.integers(1, 70),
-    width=st.integers(1, 70),
-    rows=st.integers(1, 7),
-    columns=st.integers(1, 7),
-    rank=st.integers(1, 3),
+    extra=st.tuples(st.integers(0, 60), st.integers(0, 60)),
+    sides=st.tuples(st.integers(1, 7), st.integers(1, 7)),
     holes=st.booleans(),
     seed=st.integers(0, 2**16),
 )
 @settings(max_examples=60, deadline=None, derandomize=True)
-def test_all_paths_agree(
-    boundary: str, height: int, width: int, rows: int, columns: int, rank: int, holes: bool, seed: int
+def test_every_way_is_the_reference(
+    boundary: str, extra: tuple[int, int], sides: tuple[int, int], holes: bool, seed: int
 ) -> None:
     generator = torch.Generator().manual_seed(seed)
 
     def noise(*shape: int) -> Tensor:
         return torch.randn(shape, dtype=torch.float64, generator=generator)
 
-    psf = noise(rows, rank) @ noise(rank, columns)
-    if holes:  # zeros around and within: the bounding box, and the tap list
-        psf = psf * (noise(rows, columns) > 0.5)
-    whole = centred(psf, boundary)
-    try:
-        whole.check(height, width)
-    except ValueError:
-        return
-    x, y = noise(2, 2, height, width), noise(2, 2, *whole.measurement(height, width))
-    scale, weights = noise(2).square(), noise(*y.shape[-2:]).square()
-    expected = reference.gradient(x, y, psf, boundary, scale, weights)
-    u = noise(*y.shape)
-    planner = Planner(psf, boundary)
-    for name in PATHS:
-        chosen = planner.plan((2, 2, height, width), torch.float64, CPU, name)
-        torch.testing.assert_close(chosen.gradient(x, y, scale, weights), expected, rtol=1e-10, atol=1e-10)
-        unweighted = reference.gradient(x, y, psf, boundary, scale)
-        torch.testing.assert_close(chosen.gradient(x, y, scale), unweighted, rtol=1e-10, atol=1e-10)
-        left, right = (chosen.blur(x) * u).sum(), (x * chosen.adjoint(u)).sum()
-        assert float((left - right).abs()) <= 1e-10 * (1 + float(left.abs()) + float(x.norm() * u.norm()))
+    psf = noise(*sides) * (noise(*sides) > 0.5) if holes else noise(*sides)
+    shape = geometry(psf, boundary)
+    x = noise(2, 2, sides[0] + extra[0], sides[1] + extra[1])
+    y = noise(2, 2, *shape.measurement(*x.shape[-2:]))
+    positions = tuple((row, column) for row, column in psf.nonzero().tolist())
+    for where in (positions, shifts.everywhere(shape), None):
+        way = plan.Method(boundary, where, None, False)
+        torch.testing.assert_close(way.blur(x, psf), reference.blur(x, psf, boundary), rtol=1e-10, atol=1e-10)
+        torch.testing.assert_close(way.adjoint(y, psf), reference.adjoint(y, psf, boundary), rtol=1e-10, atol=1e-10)
+        expected = reference.gradient(x, y, psf, boundary)
+        torch.testing.assert_close(way.gradient(x, y, psf), expected, rtol=1e-10, atol=1e-10)
+
+
+def test_transforms_of_prime_sides_are_as_exact() -> None:
+    x, psf = torch.randn(1, 1, 101, 97, dtype=torch.float64), torch.randn(7, 5, dtype=torch.float64)
+    torch.testing.assert_close(
+        fourier.blur(x, psf, geometry(psf, "zero")), reference.blur(x, psf, "zero"), rtol=1e-10, atol=1e-10
+    )
 
 
 @pytest.mark.parametrize("boundary", BOUNDARIES)
-def test_a_table_holds_the_psf(boundary: str) -> None:
-    box, geometry = cropped(motion(9, 5), boundary)
-    table = tables.tabulate(box, geometry)
-    torch.testing.assert_close(tables.dense(table).double(), box, rtol=1e-7, atol=0)
-    assert table.taps == 5
-
-
-def chosen(psf: Tensor, shape: tuple[int, int, int, int], device: torch.device, dtype: torch.dtype) -> str:
-    """The decision alone, which needs no tensors on the device."""
-    planner = Planner(psf, "reflect")
-    rank = planner.plan((1, 1, 64, 64), dtype, CPU).work.rank
-    return costs.candidates(costs.Work(shape, planner.geometry, rank, planner.taps, dtype, device))[0].name
+def test_tables_hold_the_psf(boundary: str) -> None:
+    psf = motion(9, 5)
+    shape = geometry(psf, boundary)
+    few, every = tables.sparse(psf, shape), tables.dense(psf, shape)
+    assert few.taps == 5 and every.taps == 81
+    assert max(few.reach) <= max(every.reach)
+    for table in (few, every):
+        torch.testing.assert_close(tables.psf_of(table).double(), psf, rtol=1e-7, atol=0)
 
 
 @pytest.mark.parametrize(
-    ("psf", "expected"),
+    ("taps", "reach", "triton", "expected"),
     [
-        (gaussian(25, 1.6), "separable"),
-        (motion(), "taps"),
-        (torch.rand(5, 5, generator=torch.Generator().manual_seed(0)), "direct"),
-        (torch.rand(31, 31, generator=torch.Generator().manual_seed(0)), "fft"),
+        (17, 8, False, "taps"),
+        (18, 2, False, "fft"),
+        (9, 1, True, "triton_fused"),
+        (13, 3, True, "triton_fused"),
+        (13, 4, True, "triton_taps"),
+        (49, 3, True, "triton_taps"),
+        (60, 20, True, "triton_taps"),
+        (61, 4, True, "fft"),
     ],
 )
-def test_choices_on_a_cpu(psf: Tensor, expected: str) -> None:
-    """On one whose convolutions are as fast as its shifts."""
-    with stored.using(on_a_cpu(EVEN)):
-        result = plan(psf, "reflect", (1, 3, 512, 512), torch.float32, CPU)
-    assert result.choice == expected
-    assert f"* {expected}" in result.explain()
+def test_the_rules(taps: int, reach: int, triton: bool, expected: str) -> None:
+    choice, rule = plan.choose(taps, (reach, 0), triton)
+    assert choice == expected
+    assert rule
 
 
-def test_choices_on_a_cpu_that_was_not_measured() -> None:
-    """By the rates that ship: convolutions of single channels are slow in torch, so that not even a separable PSF takes one."""
-    generator = torch.Generator().manual_seed(0)
-    with stored.using(stored.defaults()):
-        for psf, expected in (
-            (torch.rand(3, 3, generator=generator), "taps"),
-            (motion(), "taps"),
-            (torch.rand(9, 9, generator=generator), "fft"),
-            (gaussian(25, 1.6), "fft"),
-        ):
-            assert plan(psf, "reflect", (1, 3, 512, 512), torch.float32, CPU).choice == expected
+def test_what_is_decided_is_what_is_explained() -> None:
+    for psf, choice in ((motion(25, 17), "taps"), (motion(25, 18), "fft"), (torch.ones(4, 4), "taps")):
+        method = plan.by_values(psf, "reflect")
+        assert (method.positions is None) == (choice == "fft")
+        planned = plan.plan(psf, "reflect", (1, 3, 64, 64), torch.float32)
+        assert planned.choice == choice
+        assert f"{choice}: " in planned.explain()
+    assert (
+        "PSF 25x25, 17 of its taps are not zero"
+        in plan.plan(motion(25, 17), "zero", (1, 3, 64, 64), torch.float32).explain()
+    )
 
 
-@pytest.mark.skipif(not available(), reason="needs triton")
-def test_choices_on_a_gpu() -> None:
-    generator = torch.Generator().manual_seed(0)
-    small, large = torch.rand(3, 3, generator=generator), torch.rand(31, 31, generator=generator)
-    shape = (1, 3, 512, 512)
-    assert chosen(small, shape, CUDA, torch.float32) == "triton_fused"
-    assert chosen(motion(), shape, CUDA, torch.float32) in ("triton_taps", "triton_fused")
-    assert chosen(gaussian(25, 1.6), shape, CUDA, torch.float32) == "triton_separable"
-    assert chosen(large, (1, 3, 4096, 4096), CUDA, torch.float32) == "fft"
-    assert not chosen(small, shape, CUDA, torch.float64).startswith("triton")
-
-
-def test_explain_gives_every_candidate_and_a_reason() -> None:
-    with stored.using(stored.defaults()):
-        result = Planner(motion(), "circular").plan((1, 1, 64, 64), torch.float32, CPU, "direct")
-    text = result.explain()
-    assert "PSF 25x25, without the zeros around it 20x12: 20 taps" in text
-    assert "assumed, not measured" in text
-    for name in (*PATHS, *costs.TRITON):
-        assert name in text
-    assert "direct was asked for" in text and "refused: Triton kernels run on GPUs, not on cpu" in text
-
-
-def test_plans_are_remembered() -> None:
-    planner = Planner(gaussian(5, 1.0), "circular")
-    first = planner.plan((1, 1, 8, 8), torch.float32, CPU, "fft")
-    assert planner.plan((1, 1, 8, 8), torch.float32, CPU, "fft") is first
-    assert planner.plan((1, 1, 8, 9), torch.float32, CPU, "fft") is not first
+def test_a_psf_of_unknown_values_goes_by_its_size() -> None:
+    assert plan.by_size(motion(25, 3), "reflect").positions is None
+    assert plan.by_size(torch.zeros(4, 4), "reflect").positions == shifts.everywhere(
+        geometry(torch.zeros(4, 4), "zero")
+    )
 
 
 @pytest.mark.parametrize(
-    ("psf", "boundary", "shape", "message"),
+    ("psf", "boundary", "message"),
     [
-        (torch.ones(3), "zero", (1, 1, 8, 8), "a PSF is"),
-        (torch.ones(3, 3), "mirror", (1, 1, 8, 8), "boundary must be one of"),
-        (torch.full((3, 3), float("nan")), "zero", (1, 1, 8, 8), "finite"),
-        (torch.ones(9, 9), "reflect", (1, 1, 4, 20), "reaches too far"),
-        (torch.ones(9, 9), "valid", (1, 1, 4, 20), "does not fit"),
+        (torch.ones(3), "zero", "a PSF is"),
+        (torch.ones(0, 3), "zero", "a PSF is"),
+        (torch.ones(3, 3), "mirror", "one of"),
     ],
 )
-def test_bad_input_is_refused(psf: Tensor, boundary: str, shape: tuple[int, ...], message: str) -> None:
+def test_bad_input_is_refused(psf: Tensor, boundary: str, message: str) -> None:
     with pytest.raises(ValueError, match=message):
-        plan(psf, boundary, shape, torch.float32, CPU)
+        plan.by_values(psf, boundary)
 
 
-def test_a_kernel_cannot_be_asked_for_where_it_does_not_run() -> None:
-    with pytest.raises(ValueError, match="Triton kernels run on GPUs"):
-        Planner(gaussian(3, 1.0), "zero").plan((1, 1, 8, 8), torch.float32, CPU, "triton_taps")
-
-
-def planned(boundary: str, choice: str) -> Plan:
-    return Planner(gaussian(3, 1.0), boundary).plan((1, 2, 9, 8), torch.float32, CPU, choice)
-
-
-@pytest.mark.parametrize("choice", PATHS)
-def test_plans_export_to_torch_operations_alone(choice: str) -> None:
-    made = planned("reflect", choice)
+@pytest.mark.parametrize("psf", [motion(9, 5), torch.rand(9, 9, dtype=torch.float64)], ids=["taps", "fft"])
+@pytest.mark.parametrize("boundary", BOUNDARIES)
+def test_data_terms_have_neither_convolution_nor_matrix_product(boundary: str, psf: Tensor) -> None:
+    """Those obey torch's switch for tf32, and a residual A x - y does not survive a rounding to ten bits."""
+    x = torch.rand(1, 2, 20, 21)
+    method = plan.by_values(psf.float(), boundary)
+    y = method.blur(x, psf.float())
 
     class Gradient(torch.nn.Module):
         def forward(self, x: Tensor, y: Tensor) -> Tensor:
-            return made.gradient(x, y)
+            return method.gradient(x, y, psf.float())
 
-    program = torch.export.export(Gradient(), (torch.rand(1, 2, 9, 8), torch.rand(1, 2, 9, 8)))
-    assert "fastreg" not in str(program.graph)
+    program = torch.export.export(Gradient(), (x, y)).run_decompositions()
+    called = {str(node.target) for node in program.graph.nodes if node.op == "call_function"}
+    assert called
+    for name in called:
+        assert not any(word in name for word in ("conv", "mm", "matmul", "einsum", "fastreg"))
 
 
-def op_inputs(boundary: str) -> tuple[Tensor, Tensor, Geometry, Tensor]:
+def table_and_images(boundary: str) -> tuple[Tensor, Tensor, Tensor, tables.TapTable]:
     torch.manual_seed(0)
-    psf = gaussian(3, 1.0)[:, :2]
-    geometry = centred(psf, boundary)
-    x = torch.randn(2, 2, 9, 8)
-    return x, torch.randn(2, 2, *geometry.measurement(9, 8)), geometry, psf
+    psf, x = torch.rand(3, 2), torch.randn(2, 2, 9, 8)
+    y = torch.randn_like(reference.blur(x, psf, boundary))
+    return x, y, psf, tables.sparse(psf, geometry(psf, boundary))
 
 
 @pytest.mark.skipif(not available(), reason="needs triton")
 @pytest.mark.parametrize("boundary", ["replicate", "valid"])
-def test_opcheck(boundary: str) -> None:
-    x, y, geometry, psf = op_inputs(boundary)
-    scale, weights = torch.rand(2), torch.rand(y.shape[-2:])
-    flat = ops._flat(tables.tabulate(psf, geometry))
-    torch.library.opcheck(ops.gradient_op, (x, y, *flat, scale, weights, True))
-    columns, rows = separable_tables(psf[:, 0], psf[0], geometry)
-    torch.library.opcheck(ops.separable_gradient_op, (x, y, *ops._flat(columns), *ops._flat(rows), None, None))
+def test_the_op_is_well_behaved(boundary: str) -> None:
+    x, y, _, table = table_and_images(boundary)
+    layout = [BOUNDARIES.index(boundary), table.taps, *table.reach, 3, 2]
+    torch.library.opcheck(triton_blur.gradient_op, (x, y, *table[:3], layout, True))
 
 
 @pytest.mark.parametrize("boundary", BOUNDARIES)
-def test_ops_run_the_reference_on_a_cpu(boundary: str) -> None:
-    x, y, geometry, psf = op_inputs(boundary)
-    result = ops.gradient(x, y, tables.tabulate(psf, geometry), None, None, fused=False)
-    torch.testing.assert_close(result, reference.gradient(x, y, psf.float(), boundary))
-    outer = torch.outer(psf[:, 0], psf[0])
-    result = ops.separable_gradient(x, y, *separable_tables(psf[:, 0], psf[0], geometry), None, None)
-    torch.testing.assert_close(result, reference.gradient(x, y, outer.float(), boundary))
+def test_the_op_runs_the_reference_on_a_cpu(boundary: str) -> None:
+    x, y, psf, table = table_and_images(boundary)
+    result = triton_blur.gradient(x, y, table, fused=False)
+    torch.testing.assert_close(result, reference.gradient(x, y, psf, boundary))
 
 
 @pytest.mark.skipif(not available(), reason="needs triton")
-@pytest.mark.parametrize("fused", [False, True])
-def test_compilers_see_the_kernels(fused: bool) -> None:
-    """Traced for a GPU, the op is its kernels: that is what AOTInductor packages."""
+@pytest.mark.parametrize(("side", "kernels"), [(3, 1), (7, 2)])
+def test_programs_for_a_gpu_hold_the_kernels_of_the_rule(side: int, kernels: int) -> None:
+    """Traced with a PSF whose values are not known: what AOTInductor packages."""
     from torch._subclasses.fake_tensor import FakeTensorMode
     from torch.fx.experimental.proxy_tensor import make_fx
 
-    _, _, geometry, psf = op_inputs("reflect")
-    table = tables.tabulate(psf, geometry)
+    def gradient(x: Tensor, y: Tensor, psf: Tensor) -> Tensor:
+        return plan.by_size(psf, "replicate").gradient(x, y, psf)
 
-    def gradient(x: Tensor, y: Tensor, offsets: Tensor, values: Tensor, ranges: Tensor) -> Tensor:
-        moved = table._replace(offsets=offsets, values=values, ranges=ranges)
-        launch = ops.launch_fused if fused else ops.launch_gradient
-        return launch(x, y, moved, None, None)
+    def launched(x: Tensor, y: Tensor, psf: Tensor) -> Tensor:
+        table, fused = plan.by_size(psf, "replicate")[2:]
+        assert table is not None
+        return (triton_blur.launch_fused if fused else triton_blur.launch_gradient)(x, y, table)
 
-    with FakeTensorMode(allow_non_fake_inputs=True):
+    with FakeTensorMode(allow_non_fake_inputs=True), torch.no_grad():
         image = torch.empty(2, 3, 40, 50, device="cuda")
-        taps = [torch.empty(t.shape, dtype=t.dtype, device="cuda") for t in table[:3]]
-        graph = make_fx(gradient)(image, image, *taps)
-    assert graph.code.count("= torch.ops.higher_order.triton_kernel_wrapper_mutation(") == (1 if fused else 2)
+        inputs = (image, image, torch.empty(side, side, device="cuda"))
+        program, inside = make_fx(gradient)(*inputs), make_fx(launched)(*inputs)
+    assert program.code.count("torch.ops.fastreg.blur_gradient.default(") == 1
+    assert inside.code.count("= torch.ops.higher_order.triton_kernel_wrapper_mutation(") == kernels
+    for code in (program.code, inside.code):
+        assert "convolution" not in code and "mm." not in code

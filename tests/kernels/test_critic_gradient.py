@@ -1,27 +1,39 @@
-"""The call of `critic_gradient`: which path it takes, and that it is a well-behaved op."""
+"""The call of `critic_gradient`: which way it takes, and that its op is well behaved."""
 
 from __future__ import annotations
+
+from collections.abc import Callable
 
 import pytest
 import torch
 from torch import Tensor
 
-from fastreg.kernels._triton import available
-from fastreg.kernels.critic_gradient import ops, reference, triton_chain, triton_fused
-from fastreg.priors.patch_critic import ALR_RELEASED, PatchCritic
+from fastreg.kernels._triton import available, usable
+from fastreg.kernels.critic_gradient import ops, reference, triton_chain
+from fastreg.kernels.precision import PRECISIONS
+from fastreg.priors.patch_critic import ALR
 
 
-def chain() -> tuple[list[Tensor], list[Tensor], list[int], str]:
-    torch.manual_seed(0)
-    critic = PatchCritic([(3, 8, 3, 1), (8, 33, 3, 2), (33, 4, 1, 1)])
-    return [w.detach() for w in critic.weights], [b.detach() for b in critic.biases], critic.strides, "relu"
+def chain(activation: str = "relu") -> tuple[list[Tensor], list[Tensor], list[int], str]:
+    generator = torch.Generator().manual_seed(0)
+    shapes, strides = [(8, 3, 3, 3), (33, 8, 3, 3), (4, 33, 1, 1)], [1, 2, 1]
+    weights = [torch.randn(shape, generator=generator) * 0.3 for shape in shapes]
+    return weights, [0.1 * torch.randn(shape[0], generator=generator) for shape in shapes], strides, activation
 
 
-def test_a_cpu_runs_the_reference() -> None:
-    x = torch.rand(2, 3, 9, 10)
-    result = ops.energy_and_gradient(x, *chain())
-    for mine, theirs in zip(result, reference.energy_and_gradient(x, *chain()), strict=True):
-        torch.testing.assert_close(mine, theirs, rtol=0, atol=0)
+@pytest.mark.parametrize("activation", reference.ACTIVATIONS)
+def test_the_reference_is_autograd_and_can_be_differentiated_again(activation: str) -> None:
+    weights, biases, strides, _ = chain()
+    weights, biases = [w.double().requires_grad_() for w in weights], [b.double() for b in biases]
+    x = torch.rand(2, 3, 9, 10, dtype=torch.float64, requires_grad=True)
+    energy, gradient = reference.energy_and_gradient(x, weights, biases, strides, activation)
+    scores = reference.scores(x, weights, biases, strides, activation)
+    torch.testing.assert_close(energy, scores.mean((1, 2)))
+    (expected,) = torch.autograd.grad(scores.mean((1, 2)).sum(), x, create_graph=True)
+    torch.testing.assert_close(gradient, expected, rtol=0, atol=1e-13)
+    second = torch.autograd.grad(gradient.square().sum(), weights)
+    for mine, theirs in zip(second, torch.autograd.grad(expected.square().sum(), weights), strict=True):
+        torch.testing.assert_close(mine, theirs, rtol=1e-10, atol=1e-12)
 
 
 def test_precision_is_that_of_the_operands() -> None:
@@ -32,74 +44,68 @@ def test_precision_is_that_of_the_operands() -> None:
     assert 0 < float((energy - exact).abs()) < 0.05 * float(exact.abs() + 1)
 
 
-def test_bad_input_is_refused() -> None:
-    x = torch.rand(1, 3, 9, 10)
-    with pytest.raises(ValueError, match="precision must be one of"):
-        ops.energy_and_gradient(x, *chain(), precision="fp8")
-    with pytest.raises(ValueError, match="choice must be one of"):
-        ops.energy_and_gradient(x, *chain(), choice="cuda")
-    for choice in ("triton", "fused"):
-        with pytest.raises(ValueError, match="on a GPU"):
-            ops.energy_and_gradient(x, *chain(), choice=choice)
+def test_an_unknown_precision_is_refused() -> None:
+    with pytest.raises(ValueError, match="precision must be one of ieee, tf32, bf16, fp16, got 'fp8'"):
+        ops.energy_and_gradient(torch.rand(1, 3, 9, 10), *chain(), precision="fp8")
 
 
 @pytest.mark.skipif(not available(), reason="needs triton")
-@pytest.mark.parametrize("fused", [False, True])
-def test_opcheck(fused: bool) -> None:
-    torch.library.opcheck(triton_fused.energy_and_gradient_op, (torch.rand(2, 3, 9, 10), *chain(), "ieee", fused))
+def test_the_op_is_well_behaved() -> None:
+    torch.library.opcheck(triton_chain.energy_and_gradient_op, (torch.rand(2, 3, 9, 10), *chain(), "ieee"))
 
 
 @pytest.mark.skipif(not available(), reason="needs triton")
-@pytest.mark.parametrize("precision", triton_chain.PRECISIONS)
-@pytest.mark.parametrize("fused", [False, True])
-def test_compilers_see_the_kernels(precision: str, fused: bool) -> None:
-    """Traced as for a GPU: no convolution of torch's, and a kernel a layer and direction, and one for the last layer.
+def test_kernels_take_float32_images_on_one_gpu_that_are_not_differentiated() -> None:
+    from torch._subclasses.fake_tensor import FakeTensorMode
 
-    Fused it is six layers in two kernels forward, and back in three.
-    """
+    with FakeTensorMode():
+        image, half = torch.empty(1, device="cuda"), torch.empty(1, device="cuda", dtype=torch.float16)
+        assert usable([image], [half])
+        assert not usable([half], [half])
+        assert not usable([image, torch.empty(1)], [])
+        assert not usable([image], [torch.empty(1)])
+        weight = torch.empty(1, device="cuda", requires_grad=True)
+        assert not usable([image], [weight])
+        with torch.no_grad():
+            assert usable([image], [weight])
+
+
+@pytest.mark.skipif(not available(), reason="needs triton")
+@pytest.mark.parametrize("precision", PRECISIONS)
+def test_programs_for_a_gpu_hold_the_kernels_of_the_rule(precision: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A kernel a layer and direction, and one for the last layer; in full float32 torch's convolutions."""
     from torch._subclasses.fake_tensor import FakeTensorMode
     from torch.fx.experimental.proxy_tensor import make_fx
 
-    layers = ALR_RELEASED
+    monkeypatch.setattr(ops, "usable", lambda images, parameters: True)
+    strides = [layer.stride for layer in ALR]
 
-    def run(x: Tensor, *parameters: Tensor) -> tuple[Tensor, Tensor]:
-        weights, biases = list(parameters[: len(layers)]), list(parameters[len(layers) :])
-        strides = [layer.stride for layer in layers]
-        path = triton_fused if fused else triton_chain
-        return path.energy_and_gradient(x, weights, biases, strides, "relu", precision)
+    def program(x: Tensor, *parameters: Tensor) -> tuple[Tensor, Tensor]:
+        return ops.energy_and_gradient(x, parameters[: len(ALR)], parameters[len(ALR) :], strides, "silu", precision)
 
-    with FakeTensorMode(allow_non_fake_inputs=True):
+    def inside(x: Tensor, *parameters: Tensor) -> tuple[Tensor, Tensor]:
+        weights, biases = parameters[: len(ALR)], parameters[len(ALR) :]
+        return triton_chain.energy_and_gradient(x, weights, biases, strides, "silu", precision)
+
+    def code(run: Callable[..., tuple[Tensor, Tensor]]) -> str:
         x = torch.empty(2, 3, 24, 25)
-        weights = [torch.empty(o, i, k, k) for i, o, k, _ in layers]
-        biases = [torch.empty(layer.outputs) for layer in layers]
-        graph = make_fx(run)(x, *weights, *biases)
-    launches = graph.code.count("= torch.ops.higher_order.triton_kernel_wrapper_mutation(")
-    assert launches == (5 if fused else 2 * (len(layers) - 1) + 1)
-    assert "convolution" not in graph.code
+        dtype = PRECISIONS[precision]
+        weights = [torch.empty(o, i, k, k, dtype=dtype) for i, o, k, _ in ALR]
+        biases = [torch.empty(layer.outputs, dtype=dtype) for layer in ALR]
+        traced: str = make_fx(run)(x, *weights, *biases).code
+        return traced
+
+    with FakeTensorMode(allow_non_fake_inputs=True), torch.no_grad():
+        outer, inner = code(program), code(inside)
+    assert ("torch.ops.fastreg.critic_gradient.default(" in outer) == (precision != "ieee")
+    assert ("convolution" in outer) == (precision == "ieee")
+    assert inner.count("= torch.ops.higher_order.triton_kernel_wrapper_mutation(") == 2 * (len(ALR) - 1) + 1
+    assert "convolution" not in inner
 
 
 def test_the_first_and_last_cotangents_of_half_precision_do_not_vanish() -> None:
     """1/N of a large image is below the smallest number of fp16: it must be multiplied last."""
-    weights, biases, strides, activation = chain()
     x = torch.rand(1, 3, 257, 260)
-    exact = reference.energy_and_gradient(x, weights, biases, strides, activation)[1]
-    half = ops.energy_and_gradient(x, weights, biases, strides, activation, precision="fp16")[1]
+    exact = reference.energy_and_gradient(x, *chain())[1]
+    half = ops.energy_and_gradient(x, *chain(), precision="fp16")[1]
     assert float((half - exact).norm() / exact.norm()) < 0.02
-
-
-def test_the_choice_is_a_constant_of_a_compiled_program(monkeypatch: pytest.MonkeyPatch) -> None:
-    """What was measured is looked up in a file, which a compiler cannot trace and is not to: one graph without breaks."""
-    asked = []
-
-    def of(device: torch.device) -> dict[str, dict[str, str]]:
-        asked.append(device)
-        return {"critic_gradient": {"choice": "triton"}}
-
-    monkeypatch.setattr(triton_chain.settings, "of", of)
-
-    def doubled(x: Tensor) -> Tensor:
-        return 2 * x if triton_chain.measured_choice(x.device) == "triton" else x
-
-    x = torch.rand(3)
-    torch.testing.assert_close(torch.compile(doubled, backend="eager", fullgraph=True)(x), 2 * x)
-    assert asked == [x.device]

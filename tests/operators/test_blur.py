@@ -12,7 +12,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from fastreg.kernels.blur_gradient.open_path import Open, prefers_fourier
+from fastreg.kernels.blur_gradient import plan, reference
 from fastreg.operators import Blur, gaussian_psf
 from tests.registry import BLUR_BOUNDARIES, BLUR_SIZES, blur, random
 
@@ -57,21 +57,19 @@ def test_any_size(boundary: str, sides: tuple[int, int], extra: tuple[int, int],
 
 @BOUNDARIES
 @pytest.mark.parametrize(("sides", "image"), SIZES)
-def test_planned_and_open_ways_agree(boundary: str, sides: tuple[int, int], image: tuple[int, int]) -> None:
+def test_decided_by_values_or_by_size_or_as_a_convolution(
+    boundary: str, sides: tuple[int, int], image: tuple[int, int]
+) -> None:
     operator, shape = blur(boundary, sides, image, torch.float64)
     x = random(shape)
     y = operator(x)
     gradient = operator.gradient(x, y + 0.1)
-    for fourier in (False, True):
-        way = Open(operator.psf, boundary, fourier)
-        torch.testing.assert_close(way.blur(x), y, rtol=0, atol=1e-12)
-        torch.testing.assert_close(way.adjoint(y), operator.adjoint(y), rtol=0, atol=1e-12)
-        torch.testing.assert_close(way.gradient(x, y + 0.1), gradient, rtol=0, atol=1e-12)
-
-
-def test_large_psfs_take_the_fft_and_small_ones_do_not() -> None:
-    assert not prefers_fourier(torch.ones(15, 15))
-    assert prefers_fourier(torch.ones(17, 16))
+    way = plan.by_size(operator.psf, boundary)
+    for found in (way.blur(x, operator.psf), reference.blur(x, operator.psf, boundary)):
+        torch.testing.assert_close(found, y, rtol=0, atol=1e-12)
+    for found in (way.adjoint(y, operator.psf), reference.adjoint(y, operator.psf, boundary)):
+        torch.testing.assert_close(found, operator.adjoint(y), rtol=0, atol=1e-12)
+    torch.testing.assert_close(way.gradient(x, y + 0.1, operator.psf), gradient, rtol=0, atol=1e-12)
 
 
 def test_reflect_takes_a_psf_larger_than_the_image() -> None:

@@ -6,100 +6,80 @@ import pytest
 import torch
 from torch import Tensor
 
-from fastreg.kernels.blur_gradient import ops, reference, tables
-from fastreg.kernels.blur_gradient.geometry import BOUNDARIES, centred
-from fastreg.kernels.blur_gradient.planner import Planner, separable_tables
+from fastreg.kernels.blur_gradient import reference, tables, triton_blur
+from fastreg.kernels.blur_gradient.geometry import BOUNDARIES, geometry
 from tests.kernels.accuracy import assert_as_accurate
 
-#: Image and PSF sizes: 1 to 70 with every residue of 4 in each dimension, tiles of 16x64 and 32x64 and what they leave.
-SIZES = [
-    ((1, 1), (1, 1)),
-    ((2, 7), (2, 3)),
-    ((5, 4), (5, 4)),
-    ((3, 2), (7, 6)),
-    ((15, 61), (3, 3)),
-    ((16, 64), (2, 5)),
-    ((19, 66), (4, 2)),
-    ((30, 9), (3, 3)),
-    ((33, 70), (3, 2)),
-    ((70, 3), (5, 1)),
+EVERY_RULE = pytest.mark.parametrize("boundary", BOUNDARIES)
+#: Image and PSF sizes: one pixel, a PSF as large as the image, both sides of a tile of 8x4 and of what one of 8x8 leaves.
+SIZES = [((1, 1), (1, 1)), ((5, 4), (5, 4)), ((8, 4), (2, 4)), ((9, 17), (3, 2)), ((17, 3), (5, 1)), ((13, 11), (3, 3))]
+#: The tiles that ship, and images on both sides of them.
+SHIPPED = [
+    ((16, 64), (2, 3)),
+    pytest.param((33, 70), (3, 2), marks=pytest.mark.slow),
+    pytest.param((30, 61), (3, 3), marks=pytest.mark.slow),
 ]
-CASES = [(boundary, size, psf) for boundary in BOUNDARIES for size, psf in SIZES]
 
 
-def problem(boundary: str, size: tuple[int, int], psf_size: tuple[int, int]) -> tuple[Tensor, Tensor, Tensor]:
-    psf = torch.rand(psf_size, dtype=torch.float64).float()
-    psf[0, -1] = 0.0 if psf.numel() > 1 else 1.0
-    geometry = centred(psf, boundary)
-    try:
-        geometry.check(*size)
-    except ValueError:
-        pytest.skip("the PSF reaches too far for this rule")
-    return psf, torch.rand(1, 2, *size), torch.rand(1, 2, *geometry.measurement(*size))
+@pytest.fixture
+def small_tiles(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Small tiles see every edge on small images; few programs share the slots of scratch memory."""
+    monkeypatch.setattr(triton_blur, "BLUR_TILE", {"ROWS": 8, "COLUMNS": 4, "num_warps": 4, "num_stages": 1})
+    fused = {"ROWS": 16, "COLUMNS": 16, "PROGRAMS": 2, "num_warps": 4, "num_stages": 1}
+    monkeypatch.setattr(triton_blur, "BLUR_FUSED", fused)
 
 
-@pytest.mark.parametrize(("boundary", "size", "psf_size"), CASES)
-def test_gradients_are_as_accurate_as_torch(boundary: str, size: tuple[int, int], psf_size: tuple[int, int]) -> None:
-    psf, x, y = problem(boundary, size, psf_size)
-    table = tables.tabulate(psf, centred(psf, boundary))
+def check(x: Tensor, y: Tensor, psf: Tensor, boundary: str, every_tap: bool = False) -> None:
+    shape = geometry(psf, boundary)
+    table = tables.dense(psf, shape) if every_tap else tables.sparse(psf, shape)
     exact = reference.gradient(x.double(), y.double(), psf.double(), boundary)
     torch32 = reference.gradient(x, y, psf, boundary)
-    assert_as_accurate(ops.launch_fused(x, y, table, None, None), torch32, exact)
-    if size[0] % 2:  # the same sums in two kernels: half of the sizes are enough
-        assert_as_accurate(ops.launch_gradient(x, y, table, None, None), torch32, exact)
-
-
-@pytest.mark.parametrize("boundary", BOUNDARIES)
-@pytest.mark.parametrize("size", [(6, 5), (21, 67)])
-def test_separable_gradients_are_as_accurate_as_torch(boundary: str, size: tuple[int, int]) -> None:
-    column, row = torch.rand(5), torch.rand(4)
-    geometry = centred(torch.outer(column, row), boundary)
-    x, y = torch.rand(2, 1, *size), torch.rand(2, 1, *geometry.measurement(*size))
-    columns, rows = separable_tables(column, row, geometry)
-    exact = reference.gradient(x.double(), y.double(), torch.outer(column.double(), row.double()), boundary)
-    torch32 = reference.gradient(x, y, torch.outer(column, row), boundary)
-    assert_as_accurate(ops.launch_separable(x, y, columns, rows, None, None), torch32, exact)
-
-
-@pytest.mark.parametrize("boundary", BOUNDARIES)
-def test_weights_scales_layouts_and_cropping(boundary: str) -> None:
-    """Everything at once: strided inputs, a PSF with empty margins, weights of one image, a scale for each entry."""
-    psf = torch.zeros(7, 5)
-    psf[1:4, 2:4] = torch.rand(3, 2)
-    whole = centred(psf, boundary)
-    x = torch.rand(2, 3, 17, 19).to(memory_format=torch.channels_last)
-    y = torch.rand(2, 3, *whole.measurement(17, 19)[::-1]).transpose(2, 3)
-    scale, weights = torch.rand(2) + 0.5, torch.rand(*y.shape[-2:])
-    planner = Planner(psf, boundary)
-    table = tables.tabulate(planner.box, planner.geometry)
-    double = [t.double() for t in (x, y, psf, scale, weights)]
-    exact = reference.gradient(*double[:3], boundary, *double[3:])
-    torch32 = reference.gradient(x, y, psf, boundary, scale, weights)
-    for launch in (ops.launch_fused, ops.launch_gradient):
-        result = launch(x, y, table, scale, weights)
+    for launch in (triton_blur.launch_fused, triton_blur.launch_gradient):
+        result = launch(x, y, table)
         assert result.is_contiguous()
         assert_as_accurate(result, torch32, exact)
 
 
-@pytest.mark.parametrize("boundary", BOUNDARIES)
-def test_a_border_may_be_wider_than_a_tile(boundary: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def problem(size: tuple[int, int], psf_size: tuple[int, int], boundary: str) -> tuple[Tensor, Tensor, Tensor]:
+    psf, x = torch.rand(psf_size), torch.rand(1, 1, *size)
+    psf[0, -1] = 0.0 if psf.numel() > 1 else 1.0
+    return x, torch.rand_like(reference.blur(x, psf, boundary)), psf
+
+
+@EVERY_RULE
+@pytest.mark.parametrize(("size", "psf_size"), SIZES)
+@pytest.mark.usefixtures("small_tiles")
+def test_gradients_are_as_accurate_as_torch(boundary: str, size: tuple[int, int], psf_size: tuple[int, int]) -> None:
+    check(*problem(size, psf_size, boundary), boundary)
+
+
+@EVERY_RULE
+@pytest.mark.parametrize(("size", "psf_size"), SHIPPED)
+def test_the_tiles_that_ship(boundary: str, size: tuple[int, int], psf_size: tuple[int, int]) -> None:
+    check(*problem(size, psf_size, boundary), boundary)
+
+
+@EVERY_RULE
+def test_layouts_batches_and_empty_margins(boundary: str) -> None:
+    psf = torch.zeros(7, 5)
+    psf[1:4, 2:4] = torch.rand(3, 2)
+    x = torch.rand(2, 2, 9, 8).to(memory_format=torch.channels_last)
+    y = torch.rand_like(reference.blur(x, psf, boundary)).transpose(2, 3).contiguous().transpose(2, 3)
+    check(x, y, psf, boundary)
+
+
+@EVERY_RULE
+@pytest.mark.usefixtures("small_tiles")
+def test_tables_of_all_taps(boundary: str) -> None:
+    """What programs use whose PSF is an input."""
+    check(*problem((9, 5), (3, 2), boundary), boundary, every_tap=True)
+
+
+@EVERY_RULE
+@pytest.mark.usefixtures("small_tiles")
+def test_a_border_may_be_wider_than_a_tile(boundary: str) -> None:
     """Shares of the border reach tiles that do not touch it, also where the first ends exactly at the reach of the PSF."""
-    setting = {"ROWS": 8, "COLUMNS": 4, "num_warps": 4, "num_stages": 1}
-    monkeypatch.setattr(ops.settings, "launch", lambda kernel, device: setting)
-    psf = torch.rand(3, 9)
-    geometry = centred(psf, boundary)
-    x, y = torch.rand(1, 1, 5, 13), torch.rand(1, 1, *geometry.measurement(5, 13))
+    x, y, psf = problem((5, 13), (2, 9), boundary)
     exact = reference.gradient(x.double(), y.double(), psf.double(), boundary)
-    torch32 = reference.gradient(x, y, psf, boundary)
-    assert_as_accurate(ops.launch_gradient(x, y, tables.tabulate(psf, geometry), None, None), torch32, exact)
-
-
-def test_many_tiles_share_few_slots(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The fused kernel goes from tile to tile: a slot of scratch memory is used again."""
-    setting = {"ROWS": 16, "COLUMNS": 16, "PROGRAMS": 2, "num_warps": 4, "num_stages": 1}
-    monkeypatch.setattr(ops.settings, "launch", lambda kernel, device: setting)
-    psf = torch.rand(3, 3)
-    x, y = torch.rand(1, 1, 40, 33), torch.rand(1, 1, 40, 33)
-    result = ops.launch_fused(x, y, tables.tabulate(psf, centred(psf, "reflect")), None, None)
-    exact = reference.gradient(x.double(), y.double(), psf.double(), "reflect")
-    assert_as_accurate(result, reference.gradient(x, y, psf, "reflect"), exact)
+    result = triton_blur.launch_gradient(x, y, tables.sparse(psf, geometry(psf, boundary)))
+    assert_as_accurate(result, reference.gradient(x, y, psf, boundary), exact)

@@ -1,13 +1,15 @@
-"""Compiles every kernel with every frozen launch setting for GPUs that are not there, and records what they need.
+"""Compiles every kernel, as it is launched, for GPUs that are not there, and records what they need.
 
 Triton ships its own assembler, so that no GPU and no CUDA toolkit is needed::
 
-    python -m fastreg.kernels.compile_gate            # prints a table, exits 1 if a kernel spills or does not fit
-    python -m fastreg.kernels.compile_gate out.json   # writes the records as well
+    python -m bench.compile_gate                                     # prints a table, exits 1 if a kernel spills or does not fit
+    python -m bench.compile_gate bench/results/compile_gate.json     # writes the records as well
+    python -m bench.compile_gate --match alr/silu/tf32 --architectures 90
 """
 
 from __future__ import annotations
 
+import argparse
 import dataclasses
 import itertools
 import json
@@ -21,7 +23,7 @@ from concurrent.futures import ProcessPoolExecutor
 from importlib import metadata
 from pathlib import Path
 
-from fastreg.kernels.compile_cases import Case, cases
+from bench.launches import Launch, launches
 
 ARCHITECTURES = (80, 90, 100)
 #: Shared memory a program may have, in bytes (CUDA C++ programming guide, table of technical specifications).
@@ -44,18 +46,18 @@ class Record:
         return self.stack == 0 and self.shared <= SHARED_LIMIT[self.architecture]
 
 
-def compile_case(case: Case, architecture: int) -> Record:
-    """Compile a case for an architecture such as 90 and read what it needs."""
+def compile_launch(launch: Launch, architecture: int) -> Record:
+    """Compile a launch for an architecture such as 90 and read what it needs."""
     import triton
     from triton.backends.compiler import GPUTarget
     from triton.compiler import ASTSource
 
-    names = [parameter.name for parameter in case.kernel.params]
-    aligned = {(k,): [["tt.divisibility", 16]] for k, n in enumerate(names) if case.signature[n].startswith("*")}
-    source = ASTSource(case.kernel, case.signature, case.constants, aligned)
-    compiled = triton.compile(source, target=GPUTarget("cuda", architecture, 32), options=case.options)
+    names = [parameter.name for parameter in launch.kernel.params]
+    aligned = {(names.index(name),): [["tt.divisibility", 16]] for name in launch.divisible}
+    source = ASTSource(launch.kernel, launch.signature, launch.constants, aligned)
+    compiled = triton.compile(source, target=GPUTarget("cuda", architecture, 32), options=launch.options)
     registers, stack = _usage(compiled.asm["cubin"])
-    return Record(case.name, architecture, registers, compiled.metadata.shared, stack)
+    return Record(launch.name, architecture, registers, compiled.metadata.shared, stack)
 
 
 def _usage(cubin: bytes) -> tuple[int, int]:
@@ -75,24 +77,30 @@ def _usage(cubin: bytes) -> tuple[int, int]:
 
 
 def _compile(job: tuple[int, int]) -> Record:
-    """Compile a case given by its number: kernels themselves do not travel between processes."""
+    """Compile a launch given by its number: kernels themselves do not travel between processes."""
     number, architecture = job
-    return compile_case(list(cases())[number], architecture)
+    return compile_launch(list(launches())[number], architecture)
 
 
 def main(arguments: list[str]) -> int:
-    """Compile everything, print a table, and return 1 if something does not pass."""
-    everything = itertools.product(range(len(list(cases()))), ARCHITECTURES)
+    """Compile, print a table, and return 1 if something does not pass."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("output", nargs="?", type=Path, help="JSON file for the records")
+    parser.add_argument("--match", default="", help="only launches with this in their name")
+    parser.add_argument("--architectures", type=int, nargs="+", default=ARCHITECTURES, help="such as 80 90")
+    options = parser.parse_args(arguments)
+    wanted = [number for number, launch in enumerate(launches()) if options.match in launch.name]
+    everything = itertools.product(wanted, options.architectures)
     with ProcessPoolExecutor(os.cpu_count(), multiprocessing.get_context("spawn")) as pool:
         records = list(pool.map(_compile, everything))
     print(f"{'kernel':56} {'sm':>4} {'registers':>9} {'shared':>7} {'stack':>5}")
     for record in records:
         mark = "" if record.passes else "  FAILS"
         print(f"{record.name:56} {record.architecture:4} {record.registers:9} {record.shared:7} {record.stack:5}{mark}")
-    if arguments:
+    if options.output:
         found = {"triton": metadata.version("triton"), "records": [dataclasses.asdict(record) for record in records]}
-        Path(arguments[0]).write_text(json.dumps(found, indent=1) + "\n")
-    return 0 if all(record.passes for record in records) else 1
+        options.output.write_text(json.dumps(found, indent=1) + "\n")
+    return 0 if records and all(record.passes for record in records) else 1
 
 
 if __name__ == "__main__":

@@ -1,0 +1,139 @@
+"""Which way a blur is computed, by rules on the number of taps of its PSF that are not zero.
+
+CPU: of 69 measurements (3x3 to 25x25 taps, dense, of rank one and sparse, 24 to 1024 pixels a side, two cores of an AMD EPYC)
+shifted images were the fastest 21 times, Fourier transforms 48 times, convolutions never. The rule "at most 17 taps: shifted
+images" takes 1.039 times as long as the fastest (geometric mean). ``python -m bench.tune`` measures the ways on another device.
+
+GPU, microseconds for 3x512x512 on an H200:
+
+=================  ======  =====================  ============
+PSF                fused   residual and adjoint   best of torch
+=================  ======  =====================  ============
+dense 3x3          71      108                    203
+13 taps in 7x7     90      116                    354
+29 taps in 15x15   193     128                    338
+dense 7x7          314     168                    356
+=================  ======  =====================  ============
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from fastreg.kernels._triton import available, usable
+from fastreg.kernels.blur_gradient import fourier, shifts, tables, triton_blur
+from fastreg.kernels.blur_gradient.geometry import geometry
+from fastreg.kernels.blur_gradient.shifts import Positions
+from fastreg.kernels.blur_gradient.tables import TapTable
+
+#: Most taps that are applied as shifted images.
+MOST_SHIFTS = 17
+#: Most taps, and pixels between a pixel and the farthest that its sum reads, for the Triton kernel that does everything at once.
+MOST_FUSED, FUSED_REACH = 13, 3
+#: Most taps for the two Triton kernels, one for the residual and one for the adjoint.
+MOST_TRITON = 60
+
+
+class Method(NamedTuple):
+    """How A x, A* r and A*(A x - y) are computed for a PSF.
+
+    As sums of images shifted to `positions`, or where these are None by Fourier transforms; the gradient of float32 images on
+    a GPU by Triton kernels where there is a `table`. Sizes are those of the PSF that is given: transforms serve all of them.
+    """
+
+    boundary: str
+    positions: Positions | None
+    table: TapTable | None
+    fused: bool
+
+    def blur(self, x: Tensor, psf: Tensor) -> Tensor:
+        """A x."""
+        if self.positions is None:
+            return fourier.blur(x, psf, geometry(psf, self.boundary))
+        return shifts.blur(x, psf, geometry(psf, self.boundary), self.positions)
+
+    def adjoint(self, r: Tensor, psf: Tensor) -> Tensor:
+        """A* r."""
+        if self.positions is None:
+            return fourier.adjoint(r, psf, geometry(psf, self.boundary))
+        return shifts.adjoint(r, psf, geometry(psf, self.boundary), self.positions)
+
+    def gradient(self, x: Tensor, y: Tensor, psf: Tensor) -> Tensor:
+        """A*(A x - y)."""
+        if self.table is not None and usable([x, y], list(self.table[:3])):
+            return triton_blur.gradient(x, y, self.table, self.fused)
+        if self.positions is None:
+            return fourier.gradient(x, y, psf, geometry(psf, self.boundary))
+        return self.adjoint(self.blur(x, psf) - y, psf)
+
+
+def by_values(psf: Tensor, boundary: str) -> Method:
+    """The method for a PSF ``[h, w]``, by the taps that are not zero; asks the host."""
+    shape = geometry(psf, boundary)
+    at = psf.detach().nonzero().tolist()
+    positions = tuple((row, column) for row, column in at) if len(at) <= MOST_SHIFTS else None
+    table = tables.sparse(psf, shape) if psf.is_cuda and available() and len(at) <= MOST_TRITON else None
+    return _method(boundary, positions, table)
+
+
+def by_size(psf: Tensor, boundary: str) -> Method:
+    """The method for a PSF whose values are not known, such as an input of a program: as if none of its taps were zero."""
+    shape = geometry(psf, boundary)
+    taps = shape.height * shape.width
+    positions = shifts.everywhere(shape) if taps <= MOST_SHIFTS else None
+    table = tables.dense(psf, shape) if psf.is_cuda and available() and taps <= MOST_TRITON else None
+    return _method(boundary, positions, table)
+
+
+def _method(boundary: str, positions: Positions | None, table: TapTable | None) -> Method:
+    return Method(boundary, positions, table, table is not None and _fused(table.taps, table.reach))
+
+
+@dataclasses.dataclass(frozen=True)
+class Plan:
+    """Which way the gradient of a blur is computed for images of one shape and dtype, and by which rule."""
+
+    choice: str
+    rule: str
+    size: tuple[int, int]
+    taps: int
+    boundary: str
+    shape: tuple[int, ...]
+    dtype: torch.dtype
+    device: torch.device
+
+    def explain(self) -> str:
+        """The PSF, the images, and the way with its rule."""
+        return (
+            f"PSF {self.size[0]}x{self.size[1]}, {self.taps} of its taps are not zero, boundary {self.boundary}\n"
+            f"images {list(self.shape)}, {str(self.dtype).removeprefix('torch.')}, {self.device}\n"
+            f"{self.choice}: {self.rule}"
+        )
+
+
+def plan(psf: Tensor, boundary: str, shape: tuple[int, ...], dtype: torch.dtype) -> Plan:
+    """The plan for a PSF ``[h, w]`` and images of `shape` ``(B, C, H, W)`` on the device of the PSF."""
+    table = tables.sparse(psf, geometry(psf, boundary))
+    on_gpu = psf.is_cuda and available() and dtype == torch.float32
+    choice, rule = choose(table.taps, table.reach, on_gpu)
+    size = (int(psf.shape[0]), int(psf.shape[1]))
+    return Plan(choice, rule, size, table.taps, boundary, tuple(shape), dtype, psf.device)
+
+
+def choose(taps: int, reach: tuple[int, int], triton: bool) -> tuple[str, str]:
+    """The way to compute the gradient for so many taps, and its rule; `triton` where its kernels can run."""
+    if triton and _fused(taps, reach):
+        return "triton_fused", f"one Triton kernel up to {MOST_FUSED} taps within {FUSED_REACH} pixels"
+    if triton and taps <= MOST_TRITON:
+        return "triton_taps", f"two Triton kernels, residual and adjoint, up to {MOST_TRITON} taps"
+    if taps <= MOST_SHIFTS:
+        return "taps", f"a sum of shifted images up to {MOST_SHIFTS} taps"
+    return "fft", f"Fourier transforms for more than {MOST_TRITON if triton else MOST_SHIFTS} taps"
+
+
+def _fused(taps: int, reach: tuple[int, int]) -> bool:
+    return taps <= MOST_FUSED and max(reach) <= FUSED_REACH

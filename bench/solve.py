@@ -27,7 +27,7 @@ from fastreg import Restorer, metrics
 from fastreg.compiled.cache import use_persistent_cache
 from fastreg.compiled.gates import GATES
 from fastreg.compiled.samples import photograph
-from fastreg.kernels.precision import cpu_has_bf16, tensor_float
+from fastreg.kernels.precision import cpu_has_bf16, isolated
 from fastreg.operators import Blur, Identity, LinearOperator, gaussian_psf
 from fastreg.priors import PatchCritic
 from fastreg.solvers import Adam
@@ -59,14 +59,14 @@ class Case(NamedTuple):
         gradient, weight = make(prior), float(rule(torch.tensor([self.sigma], dtype=torch.float64)))
 
         def run() -> Tensor:
-            with tensor_float(False), torch.no_grad():
+            with isolated(), torch.no_grad():
                 return reference.solve(gradient, self.restorer.operator, solver, self.y, self.sigma, weight)
 
         return run
 
     def fastreg(self, precision: str | None = None) -> Callable[[], Tensor]:
         """Our solve: eager, or compiled in a precision."""
-        restorer = self.restorer if precision is None else self.restorer.compile(precision)
+        restorer = self.restorer if precision is None else fastreg.compile(self.restorer, precision)
         return lambda: restorer(self.y, self.sigma)
 
     def exact(self) -> Tensor:

@@ -103,7 +103,7 @@ def export(
         report = parity.judge(load(temporary), cases, restorer)
         if report.status == "failed":
             if not (options.accept_drift and report.finite):
-                raise ExportError(f"{format} differs from the eager solve and was not written: {report.words()}")
+                raise ExportError(f"{format} differs from the eager solve and was not written: {report.summary()}")
             report = dataclasses.replace(report, status="drift accepted")
         row.backend.stamp(temporary, parity.record(description, report))
         size = sum(file.stat().st_size for file in [temporary, *temporary.rglob("*")] if file.is_file())

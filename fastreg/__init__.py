@@ -7,6 +7,7 @@ data fidelity (`fastreg.fidelities`), R a learned prior (`fastreg.load`), and th
 
 from fastreg import fidelities, operators, priors, solvers
 from fastreg._version import __version__
+from fastreg.compiled import compile
 from fastreg.models import ModelCard, load
 from fastreg.restorer import Restorer
 from fastreg.tasks import restorer_for
@@ -15,6 +16,7 @@ __all__ = [
     "ModelCard",
     "Restorer",
     "__version__",
+    "compile",
     "fidelities",
     "load",
     "operators",

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-import dataclasses
+import copy
+import math
 import numbers
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Self
 
 import torch
 from torch import Tensor, nn
 
 from fastreg.fidelities import L2, Fidelity
-from fastreg.kernels.precision import tensor_float
+from fastreg.kernels.precision import isolated
 from fastreg.models.weight_rule import WeightRule
 from fastreg.operators.base import LinearOperator
 from fastreg.operators.identity import Identity
@@ -22,7 +23,9 @@ from fastreg.solvers import SOLVERS, Solver
 
 if TYPE_CHECKING:
     from fastreg.compiled.gates import Report
-    from fastreg.compiled.restorer import CompiledRestorer
+
+#: Observations beyond this are not in units of the image range: it is nine standard deviations of the strongest noise from white.
+_LARGEST = 10.0
 
 
 class Restorer(nn.Module):
@@ -41,15 +44,15 @@ class Restorer(nn.Module):
     solver
         The step rule and its schedule. If not given, those in the prior's model card for the operator's task.
     weight
-        The weight lambda: a number, or a rule that maps sigma to it. If not given, the rule in the prior's model card for the
-        operator's task.
+        The weight lambda: a number (also of numpy, or a tensor of no dimension), or a rule that maps sigma to it. If not given,
+        the rule in the prior's model card for the operator's task.
 
     Raises
     ------
     TypeError
-        If a part is not what it has to be.
+        If a part is not what it has to be, or the weight is not a number.
     ValueError
-        If the solver needs what the other parts do not offer, or there is no solver.
+        If the solver needs what the other parts do not offer, or there is no solver, or the weight is not positive.
 
     Examples
     --------
@@ -61,7 +64,15 @@ class Restorer(nn.Module):
     Notes
     -----
     Images are ``float32 [B, C, H, W]`` in [0, 1]; the result is not clipped. Entries of a batch are independent.
+
+    Results do not depend on what the process has set: default dtype and device, autocast, tf32. Restorers may be called from
+    several threads.
     """
+
+    #: Number format of the prior's convolutions, see `fastreg.compiled.rounded`.
+    precision: str = "ieee"
+    #: What a comparison with the solve in float32 found; None if there was none.
+    report: Report | None = None
 
     def __init__(
         self,
@@ -69,7 +80,7 @@ class Restorer(nn.Module):
         fidelity: Fidelity | None = None,
         prior: Prior | None = None,
         solver: Solver[Any] | None = None,
-        weight: float | WeightRule | None = None,
+        weight: float | Tensor | WeightRule | None = None,
     ) -> None:
         super().__init__()
         self.operator: LinearOperator = _part("operator", Identity() if operator is None else operator, LinearOperator)
@@ -84,6 +95,15 @@ class Restorer(nn.Module):
                 )
             solver = build(SOLVERS, tuned.solver)
         self.solver: Solver[Any] = _part("solver", solver, Solver)
+        self._require_what_the_solver_needs()
+        if weight is None:
+            self.weight_rule = tuned.rule if tuned is not None else None
+        elif isinstance(weight, WeightRule):
+            self.weight_rule = weight
+        else:
+            self.weight_rule = WeightRule.constant(_number("weight", weight))
+
+    def _require_what_the_solver_needs(self) -> None:
         offered = self.prior.offers | self.fidelity.offers(self.operator)
         missing = sorted(self.solver.needs - offered)
         if missing:
@@ -91,13 +111,29 @@ class Restorer(nn.Module):
                 f"the solver {self.solver.kind} needs {' and '.join(missing)}, which the prior {self.prior.kind} with the "
                 f"fidelity {self.fidelity.kind} and the operator {self.operator.kind} does not offer"
             )
-        if isinstance(weight, numbers.Real) and not isinstance(weight, bool):
-            weight = WeightRule.constant(float(weight))
-        elif weight is None:
-            weight = tuned.rule if tuned is not None else None
-        elif not isinstance(weight, WeightRule):
-            raise TypeError(f"weight must be a number or a WeightRule, got {type(weight).__name__}")
-        self.weight_rule = weight
+
+    def with_operator(self, operator: LinearOperator) -> Self:
+        """The same restorer for another degradation of the same task, such as another mask; all other parts are shared.
+
+        Raises
+        ------
+        TypeError
+            If it is not an operator.
+        ValueError
+            If it is for another task, for which the weight is another one, or does not offer what the solver needs.
+        """
+        _part("operator", operator, LinearOperator)
+        if operator.task != self.operator.task:
+            raise ValueError(f"expected an operator for {self.operator.task}, got one for {operator.task}")
+        result = object.__new__(type(self))
+        result.__dict__ = {
+            name: copy.copy(value) if type(value) is dict else value for name, value in vars(self).items()
+        }
+        if any(buffer.device != self.device for buffer in operator.buffers()):
+            operator = copy.deepcopy(operator).to(self.device)
+        result.operator = operator
+        result._require_what_the_solver_needs()
+        return result
 
     @property
     def device(self) -> torch.device:
@@ -112,7 +148,7 @@ class Restorer(nn.Module):
         y
             Observations, as the operator makes them of images ``[B, C, H, W]`` in [0, 1].
         sigma
-            Standard deviation of the noise in units of the image range: a number, or one for each entry, ``[B]``.
+            Standard deviation of the noise in units of the image range, below 1: a number, or one for each entry, ``[B]``.
         weight
             The weight lambda, likewise; overrides the restorer's own rule.
 
@@ -124,16 +160,14 @@ class Restorer(nn.Module):
         Raises
         ------
         TypeError
-            If an argument is not a tensor of floating point numbers (or a number, for sigma and weight).
+            If an argument is not a tensor of float32 or float64 (or a number, for sigma and weight).
         ValueError
-            If a shape does not fit, a value is not finite, sigma is not positive, or no weight is known.
+            If a shape does not fit, a value is not finite or not in units of the image range, or no weight is known.
         """
-        self.check(y)
-        noise = _per_entry("sigma", sigma, y)
         if torch.compiler.is_compiling():
-            return self.solve(y, noise, self._weight(noise, weight))
-        with tensor_float(False):
-            return self.solve(y, noise, self._weight(noise, weight))
+            return self.solve(y, *self._levels(y, sigma, weight))
+        with isolated(self.precision == "tf32"):
+            return self.solve(y, *self._levels(y, sigma, weight))
 
     def solve(self, y: Tensor, sigma: Tensor, weight: Tensor) -> Tensor:
         """Restore without looking at the values: the pure computation that is compiled and exported.
@@ -146,57 +180,34 @@ class Restorer(nn.Module):
         """The objective for noise levels and weights ``[B]``."""
         return Problem(self.operator, self.fidelity, self.prior, sigma, weight)
 
-    def compile(  # type: ignore[override]
-        self, precision: str = "ieee", check: bool = False, accept_drift: bool = False
-    ) -> CompiledRestorer:
-        """A restorer that runs the same solve as a compiled program: the step on a CPU, the whole solve as a graph on CUDA.
-
-        On a CPU the convolutions of a critic are as fast without it (``bench/tables/speed.md``); what it brings there is bf16.
-
-        Parameters
-        ----------
-        precision
-            Number format of the prior's convolutions: ``"ieee"`` (float32), ``"bf16"``, and on CUDA ``"tf32"``, ``"fp16"``.
-            Iterates, data terms and sums stay in float32.
-        check
-            Restore pieces of three photographs with this restorer and with the compiled one, at noise levels of the range that
-            the weight was tuned for, and hold the differences against
-            `fastreg.compiled.gates.GATES`. The result says what was found as
-            its `report`; to judge on images of your own call `fastreg.compiled.gates.judge`.
-        accept_drift
-            Accept finite results outside the gates; the status of the report is then ``drift accepted``.
-
-        Returns
-        -------
-        CompiledRestorer
-            With frozen copies of the prior's weights; this one is left as it is. The first call compiles (seconds to a minute).
+    def trace(
+        self, y: Tensor, sigma: float | Tensor, weight: float | Tensor | None = None
+    ) -> Iterator[tuple[Tensor, Tensor]]:
+        """Iterates of `forward` and their energies F(x), ``[B, C, H, W]`` and ``[B]``, from the start to the result.
 
         Raises
         ------
         ValueError
-            If the precision is unknown, the device has no instructions for it, or the results are outside the gates.
+            If the prior has no energy, as denoisers have none; and what `forward` raises.
         """
-        from fastreg.compiled.restorer import CompiledRestorer
+        if "prior.energy" not in self.prior.offers:
+            raise ValueError(f"energies need an explicit prior, and a {self.prior.kind} has no energy")
+        with isolated(self.precision == "tf32"):
+            levels = self._levels(y, sigma, weight)
+        return self._trace(y, self.problem(*levels))
 
-        fast = CompiledRestorer(self, precision)
-        if check:
-            fast.report = _accepted(fast, self, precision, accept_drift)
-        return fast
-
-    def trace(
-        self, y: Tensor, sigma: float | Tensor, weight: float | Tensor | None = None
-    ) -> Iterator[tuple[Tensor, Tensor]]:
-        """Iterates and their energies F(x), ``[B, C, H, W]`` and ``[B]``, from the start to the result."""
-        self.check(y)
-        noise = _per_entry("sigma", sigma, y)
-        problem = self.problem(noise, self._weight(noise, weight))
-        state = self.solver.start(problem, y)
-        x = self.solver.result(problem, state)
-        yield x, problem.energy(x, y)
-        for row in self.solver.schedule.unbind(0):
-            state = self.solver.step(problem, y, state, row)
-            x = self.solver.result(problem, state)
-            yield x, problem.energy(x, y)
+    def _trace(self, y: Tensor, problem: Problem) -> Iterator[tuple[Tensor, Tensor]]:
+        state = None
+        for k in range(-1, self.solver.iterations):
+            # the caller's code runs between two steps
+            with isolated(self.precision == "tf32"):
+                if state is None:
+                    state = self.solver.start(problem, y)
+                else:
+                    state = self.solver.step(problem, y, state, self.solver.schedule[k])
+                x = self.solver.result(problem, state)
+                energy = problem.energy(x, y)
+            yield x, energy
 
     def check(self, y: Tensor) -> None:
         """Raise `TypeError` or `ValueError`, saying why, where `y` cannot be restored."""
@@ -214,29 +225,27 @@ class Restorer(nn.Module):
             )
         if y.device != self.device:
             raise ValueError(f"the restorer is on {self.device}, got observations on {y.device}")
-        if not torch.compiler.is_compiling() and not bool(torch.isfinite(y).all()):
+        if torch.compiler.is_compiling():
+            return
+        largest = float(y.detach().abs().max())  # NaN if there is one
+        if not math.isfinite(largest):
             raise ValueError("observations must be finite, got NaN or infinity")
+        if largest > _LARGEST and not y.is_complex():
+            raise ValueError(
+                f"observations must be in units of [0, 1], as sigma is, got values up to {largest:g}: "
+                "divide images of 8 bits by 255"
+            )
 
-    def _weight(self, sigma: Tensor, weight: float | Tensor | None) -> Tensor:
+    def _levels(self, y: Tensor, sigma: float | Tensor, weight: float | Tensor | None) -> tuple[Tensor, Tensor]:
+        """Noise levels and weights ``[B]``, after all arguments were checked."""
+        self.check(y)
+        noise = _per_entry("sigma", sigma, y)
         if weight is not None:
-            return _per_entry("weight", weight, sigma)
+            return noise, _per_entry("weight", weight, noise)
         if self.weight_rule is None:
             raise ValueError("this prior has no tuned weight for the task: give one as weight=")
-        result: Tensor = self.weight_rule(sigma)
-        return result
-
-
-def _accepted(fast: Restorer, eager: Restorer, precision: str, accept_drift: bool) -> Report:
-    """What a comparison found, where that can be accepted."""
-    from fastreg.compiled import gates
-
-    report = gates.judge(fast, eager, precision)
-    if report.status == "passed":
-        return report
-    if not (accept_drift and report.finite):
-        way_out = "" if not report.finite else "; take a finer precision, or accept the drift"
-        raise ValueError(f"the precision {precision} is outside its gates for this restorer: {report.words()}{way_out}")
-    return dataclasses.replace(report, status="drift accepted")
+        rule: Tensor = self.weight_rule(noise)
+        return noise, rule
 
 
 def _part(name: str, value: object, kind: type[Any]) -> Any:
@@ -245,15 +254,34 @@ def _part(name: str, value: object, kind: type[Any]) -> Any:
     return value
 
 
+def _number(name: str, value: object) -> float:
+    """A number of Python or numpy, or a tensor of no dimension, as a float."""
+    real = isinstance(value, numbers.Real) and not isinstance(value, bool)
+    if isinstance(value, Tensor):
+        real = value.ndim == 0 and value.dtype != torch.bool and not value.is_complex()
+    if not real:
+        what = f"a tensor of {value.dtype} {list(value.shape)}" if isinstance(value, Tensor) else type(value).__name__
+        raise TypeError(f"{name} must be a number or a WeightRule, got {what}")
+    return float(value)  # type: ignore[arg-type]
+
+
 def _per_entry(name: str, value: float | Tensor, like: Tensor) -> Tensor:
     """A positive number, or one for each entry of the batch, as ``[B]``."""
-    if isinstance(value, bool) or not isinstance(value, (numbers.Real, Tensor)):
+    if isinstance(value, Tensor):
+        if value.dtype == torch.bool or value.is_complex():
+            raise TypeError(f"{name} must hold real numbers, got a tensor of {value.dtype}")
+    elif isinstance(value, bool) or not isinstance(value, numbers.Real):
         raise TypeError(f"{name} must be a number or a tensor, got {type(value).__name__}")
     batch = like.shape[0]
     number = value if isinstance(value, Tensor) else float(value)
     result = torch.as_tensor(number, dtype=like.real.dtype, device=like.device)
     if result.ndim > 1 or (result.ndim == 1 and result.shape[0] not in (1, batch)):
         raise ValueError(f"{name} must be a number or one for each of the {batch} entries, got {list(result.shape)}")
-    if not torch.compiler.is_compiling() and not bool(((result > 0) & torch.isfinite(result)).all()):
-        raise ValueError(f"{name} must be positive and finite, got {result.tolist()}")
+    if not torch.compiler.is_compiling():
+        if not bool(((result > 0) & torch.isfinite(result)).all()):
+            raise ValueError(f"{name} must be positive and finite, got {result.tolist()}")
+        if name == "sigma" and bool((result >= 1).any()):
+            raise ValueError(
+                f"sigma must be below 1, got {float(result.detach().max()):g}; it is in units of [0, 1]: 25/255 is 0.098"
+            )
     return result.expand(batch)

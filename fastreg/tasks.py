@@ -11,15 +11,12 @@ import torch
 from torch import Tensor
 
 from fastreg.io import inputs
-from fastreg.kernels.precision import PRECISIONS
 from fastreg.models import load
 from fastreg.operators import Blur, Downsample, FourierSampling, Identity, LinearOperator, Mask, Mosaic
 from fastreg.parts import build
 from fastreg.priors import Prior
 from fastreg.restorer import Restorer
 from fastreg.solvers import SOLVERS, Solver
-
-COMPILE_MODES = ("auto", "always", "never")
 
 
 class Options(TypedDict, total=False):
@@ -355,25 +352,3 @@ def make_restorer(
         settings = {**description["settings"], "iterations": iterations}
         solver = build(SOLVERS, {**description, "settings": settings})
     return Restorer(operator, prior=model, solver=solver, weight=weight).to(device).eval()
-
-
-def prepare(restorer: Restorer, precision: str, mode: str, accept_drift: bool = False) -> Restorer:
-    """The restorer to run: compiled where that is asked for, or where the precision is not IEEE float32.
-
-    Another precision than IEEE float32 is first compared with it, see `Restorer.compile`; outside the gates it is refused, unless
-    `accept_drift` says otherwise.
-
-    Raises
-    ------
-    ValueError
-        If the precision or the mode is unknown, they contradict each other, or the precision is outside its gates.
-    """
-    if precision not in PRECISIONS:
-        raise ValueError(f"the precision must be one of {', '.join(PRECISIONS)}, got {precision!r}")
-    if mode not in COMPILE_MODES:
-        raise ValueError(f"compile must be one of {', '.join(COMPILE_MODES)}, got {mode!r}")
-    if mode == "never" and precision != "ieee":
-        raise ValueError(f"the precision {precision} needs the compiled solver: leave out --compile never")
-    if precision != "ieee":
-        return restorer.compile(precision=precision, check=True, accept_drift=accept_drift)
-    return restorer.compile() if mode == "always" else restorer

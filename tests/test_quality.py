@@ -53,7 +53,7 @@ def test_compiled_solve_equals_the_eager_one() -> None:
         torch.from_numpy(images.read_rgb8(sorted(data("bsd400").iterdir())[0]).copy()).permute(2, 0, 1)[None] / 255
     )
     restorer = fastreg.Restorer(Blur(gaussian_psf(5, 1.5)), prior=fastreg.load("alr"), solver=fastreg.solvers.Adam(6))
-    fast = restorer.compile()
+    fast = fastreg.compile(restorer)
     for height, width in ((41, 50), (52, 39), (64, 33)):
         clean = photograph[..., :height, :width]
         y = clean + 0.05 * torch.randn(clean.shape, generator=torch.Generator().manual_seed(1))

@@ -71,6 +71,13 @@ IterationsOption = Annotated[
 ]
 DeviceOption = Annotated[Device, typer.Option(help="Where to compute; auto takes CUDA where there is one.")]
 PrecisionOption = Annotated[Precision, typer.Option(help="Of the convolutions; ieee is float32.")]
+FastestOption = Annotated[
+    Literal["auto", "ieee", "tf32", "bf16", "fp16"],
+    typer.Option(
+        "--precision",
+        help="Of the convolutions; ieee is float32, auto the fastest whose results stay within its gates.",
+    ),
+]
 DriftOption = Annotated[
     bool,
     typer.Option(
@@ -86,6 +93,5 @@ CompileOption = Annotated[
 
 def say_drift(restorer: Restorer) -> None:
     """Say so where a precision was accepted outside its gates."""
-    report = getattr(restorer, "report", None)
-    if report is not None and report.status == "drift accepted":
-        typer.echo(f"fastreg: warning: the precision is outside its gates: {report.words()}", err=True)
+    if restorer.report is not None and restorer.report.status == "drift accepted":
+        typer.echo(f"fastreg: warning: the precision is outside its gates: {restorer.report.summary()}", err=True)

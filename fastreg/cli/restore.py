@@ -36,7 +36,7 @@ def restore(
     overwrite: Annotated[
         bool, typer.Option("--overwrite", help="Also redo what was done, and replace other files.")
     ] = False,
-    precision: choices.PrecisionOption = "ieee",
+    precision: choices.FastestOption = "ieee",
     accept_drift: choices.DriftOption = False,
     compile_mode: choices.CompileOption = "auto",
 ) -> None:
@@ -45,7 +45,7 @@ def restore(
     PNG and TIFF of 8 and 16 bits, JPEG, WebP and .npy; alpha and colour profile are kept. Files that were done by an earlier
     run with the same settings are skipped. An input that fails is reported, the others are finished, and the exit code is 1.
     """
-    from fastreg import __version__, tasks
+    from fastreg import __version__, compiled, tasks
     from fastreg.batch import folder, restoring
     from fastreg.io.noise import estimate_sigma
 
@@ -53,8 +53,8 @@ def restore(
     jobs = folder.plan(inputs, output)
     operator = tasks.make_operator(task, psf=psf, boundary=boundary, mask=mask, factor=factor, pattern=pattern)
     restorer = tasks.make_restorer(operator, prior, iterations, weight, device=tasks.choose_device(device))
-    settings = {"version": __version__, "precision": precision, **restoring.settings(restorer, level)}
-    prepared = tasks.prepare(restorer, precision, compile_mode, accept_drift)
+    prepared = compiled.prepare(restorer, precision, compile_mode, accept_drift=accept_drift)
+    settings = {"version": __version__, "precision": prepared.precision, **restoring.settings(restorer, level)}
     choices.say_drift(prepared)
 
     def work(image: Image) -> tuple[Image, str]:

@@ -34,7 +34,7 @@ def verify(
         with replacing(json_file) as temporary:
             temporary.write_text(json.dumps(report.as_dict(), indent=1) + "\n")
     if report.status != "passed":
-        typer.echo(f"fastreg: failed: {artefact}: {report.words()}", err=True)
+        typer.echo(f"fastreg: failed: {artefact}: {report.summary()}", err=True)
         raise typer.Exit(1)
     typer.echo(
         f"{artefact} agrees with the eager solve: rms {report.rms:.1e}, PSNR within {report.psnr:.4f} dB on "

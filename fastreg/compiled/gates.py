@@ -10,16 +10,16 @@ from __future__ import annotations
 import copy
 import dataclasses
 import math
-from collections.abc import Iterator, Sequence
-from typing import Any, NamedTuple
+from collections.abc import Sequence
+from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from fastreg import metrics
-from fastreg.compiled.samples import photograph, sigmas
-from fastreg.kernels.precision import tensor_float
-from fastreg.operators import Mask
+from fastreg.compiled.samples import samples
+from fastreg.kernels.precision import isolated
 from fastreg.restorer import Restorer
 
 #: Largest root mean square difference and change of PSNR in decibels, for each precision.
@@ -35,8 +35,6 @@ _BORDER = 3
 _BORDER_ALLOWANCE = 4.0
 #: Solves with other last digits of the observation, by which the effect of rounding is measured, and a digit of float32.
 _PERTURBED, _DIGIT = 2, 2.0**-24
-#: Height and width of the built-in images: whole after being divided by two, three or four.
-_SIZE = (96, 108)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -77,7 +75,7 @@ class Report:
         """Index of the image that is furthest outside the gates, or nearest to them."""
         return max(range(len(self.cases)), key=lambda k: _excess(self.cases[k], self.gates))
 
-    def words(self) -> str:
+    def summary(self) -> str:
         """The largest differences, what is allowed, and where they are."""
         if not self.finite:
             where = next(case["name"] for case in self.cases if case["rms"] is None)
@@ -95,19 +93,9 @@ class Report:
         )
 
     def as_dict(self) -> dict[str, Any]:
-        """Plain JSON values."""
-        return {**dataclasses.asdict(self), "gates": list(self.gates), "cases": list(self.cases)}
-
-
-class Sample(NamedTuple):
-    """A call with images ``[B, C, H, W]``, noise levels and weights ``[B]``, and what the eager float32 solve makes of it."""
-
-    name: str
-    clean: Tensor
-    y: Tensor
-    sigma: Tensor
-    weight: Tensor
-    reference: Tensor
+        """Plain JSON values; null where a number is not finite."""
+        result: dict[str, Any] = _finite({**dataclasses.asdict(self), "cases": list(self.cases)})
+        return result
 
 
 def judge(
@@ -122,7 +110,7 @@ def judge(
     Parameters
     ----------
     fast
-        What is judged, for example ``restorer.compile(precision="bf16")``.
+        What is judged, for example ``fastreg.compile(restorer, precision="bf16")``.
     restorer
         The eager restorer in float32.
     precision
@@ -142,41 +130,14 @@ def judge(
         raise ValueError(f"precision must be one of {', '.join(GATES)}, got {precision!r}")
     rows = []
     for sample in samples(restorer, images, levels):
-        with torch.no_grad():
-            x = fast.solve(sample.y, sample.sigma, sample.weight)
+        judged = fast.with_operator(sample.operator)
+        with torch.no_grad(), isolated(fast.precision == "tf32"):
+            x = judged.solve(sample.y, sample.sigma, sample.weight)
         row = compare(sample.name, sample.sigma, x, sample.reference, sample.clean)
         if outside(row, precision):
             row.update(conditioning(restorer, sample))
         rows.append(row)
     return report(rows, precision)
-
-
-def samples(
-    restorer: Restorer, images: Sequence[Tensor] | None = None, levels: Sequence[float] | None = None
-) -> Iterator[Sample]:
-    """Degrade images with seeded noise and restore them with the eager restorer; arguments as for `judge`."""
-    first, last = sigmas(restorer.weight_rule)
-    levels = (first, last, math.sqrt(first * last)) if levels is None else tuple(levels)
-    if not levels or (images is not None and not images):
-        raise ValueError("there is nothing to judge on: expected at least one image and one noise level")
-    if restorer.weight_rule is None:
-        raise ValueError("this prior has no tuned weight for the task: give the restorer one as weight=")
-    device = restorer.device
-    names = [f"image {k}" for k in range(len(images or ()))] or ["astronaut", "coffee", "chelsea"]
-    operator = restorer.operator
-    for k, name in enumerate(names):
-        shape = (1, restorer.prior.channels, *_size(restorer))
-        clean = (photograph(name, shape) if images is None else images[k]).to(device)
-        generator = torch.Generator().manual_seed(k)
-        sigma = torch.full((clean.shape[0],), levels[k % len(levels)], device=device)
-        with torch.no_grad(), tensor_float(False):
-            y = operator(clean)
-            noise = torch.randn(y.shape, generator=generator).to(device)
-            # nothing is measured of missing pixels, not even noise
-            y = y + sigma.reshape(-1, 1, 1, 1) * (noise * operator.mask if isinstance(operator, Mask) else noise)
-            weight: Tensor = restorer.weight_rule(sigma)
-            reference = restorer.solve(y, sigma, weight)
-        yield Sample(f"{name} {list(y.shape)} at sigma {float(sigma[0]):.3g}", clean, y, sigma, weight, reference)
 
 
 def compare(name: str, sigma: Tensor, x: Tensor, reference: Tensor, clean: Tensor) -> dict[str, Any]:
@@ -185,7 +146,8 @@ def compare(name: str, sigma: Tensor, x: Tensor, reference: Tensor, clean: Tenso
     if x.shape != reference.shape or not bool(torch.isfinite(x).all()):
         return {**row, "rms": None, "psnr": None, "border_rms": None}
     difference = (x - reference).double()
-    change = metrics.psnr(x, clean) - metrics.psnr(reference, clean)
+    with np.errstate(invalid="ignore"):  # two perfect results are equally good
+        change = np.nan_to_num(metrics.psnr(x, clean) - metrics.psnr(reference, clean), nan=0.0, posinf=np.inf)
     return {
         **row,
         "rms": _rms(difference.flatten(1)),
@@ -217,29 +179,32 @@ def conditioning(restorer: Restorer, sample: Any) -> dict[str, float]:
     same solve in float64, and with those of observations that differ in the last digit of float32: no other program in float32
     can be expected to be nearer to it than these are.
     """
+    restorer = restorer.with_operator(sample.operator)
     exact = copy.deepcopy(restorer).double()
     generator = torch.Generator().manual_seed(0)
-    with torch.no_grad():
-        results = [exact.solve(sample.y.double(), sample.sigma.double(), sample.weight.double())]
-        with tensor_float(False):
-            for _ in range(_PERTURBED):
-                noise = torch.randn(sample.y.shape, generator=generator).to(sample.y)
-                results.append(restorer.solve(sample.y * (1 + _DIGIT * noise), sample.sigma, sample.weight))
+    with torch.no_grad(), isolated():
+        results = [exact.solve(_double(sample.y), sample.sigma.double(), sample.weight.double())]
+        for _ in range(_PERTURBED):
+            noise = torch.randn(sample.y.shape, generator=generator, dtype=torch.float32).to(sample.y)
+            results.append(restorer.solve(sample.y * (1 + _DIGIT * noise), sample.sigma, sample.weight))
     rows = [compare("", sample.sigma, x.float(), sample.reference, sample.clean) for x in results]
     return {
         f"own_{key}": max((row[key] for row in rows if row[key] is not None), default=0.0) for key in ("rms", "psnr")
     }
 
 
-def _size(restorer: Restorer) -> tuple[int, int]:
-    """Height and width of the images: those of a mask, otherwise at least what operator and prior need."""
-    operator = restorer.operator
-    if isinstance(operator, Mask) and operator.mask.shape[-2:].numel() > 1:
-        return operator.mask.shape[-2], operator.mask.shape[-1]
-    sides = [3 * n for n in getattr(operator, "psf", torch.zeros(1, 1)).shape[-2:]]
-    least = 2 * restorer.prior.minimum_size
-    height, width = (max(base, side, least) for base, side in zip(_SIZE, sides, strict=True))
-    return -12 * (-height // 12), -12 * (-width // 12)
+def _double(y: Tensor) -> Tensor:
+    """In double precision, real or complex."""
+    return y.to(torch.complex128) if y.is_complex() else y.double()
+
+
+def _finite(value: Any) -> Any:
+    """A JSON value with null in the place of infinity and NaN."""
+    if isinstance(value, dict):
+        return {key: _finite(entry) for key, entry in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_finite(entry) for entry in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def _excess(row: dict[str, Any], gates: tuple[float, float]) -> float:

@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from fastreg import machine, metrics, models, tasks
+from fastreg import compiled, machine, metrics, models, tasks
 from fastreg.batch import folder
 from fastreg.batch.restoring import effective_weight, shown, solve
 from fastreg.evaluation import baselines
@@ -67,7 +67,7 @@ class Evaluator:
         restorer = tasks.make_restorer(
             operator, settings.prior, settings.iterations, settings.weight, device=tasks.choose_device(settings.device)
         )
-        self.restorer = tasks.prepare(restorer, settings.precision, settings.compile, accept_drift)
+        self.restorer = compiled.prepare(restorer, settings.precision, settings.compile, accept_drift=accept_drift)
         about = machine.describe(restorer.device)
         self.empty = Evaluation(settings, models.fingerprint(restorer.prior), describe(restorer.solver), about)
 

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from fastreg import metrics
+from fastreg.compiled import compile
 from fastreg.operators import Blur, Identity, LinearOperator, Mask, gaussian_psf
 from fastreg.priors import Regularizer
 from fastreg.restorer import Restorer
@@ -86,7 +87,7 @@ def tune(
         restorer = Restorer(operator, prior=prior, solver=solver, weight=1.0)
         clean = operator(images)
         noise = torch.randn(clean.shape, generator=torch.Generator().manual_seed(0)).to(images)
-        cases.append((restorer.compile() if compiled else restorer, clean, noise))
+        cases.append((compile(restorer) if compiled else restorer, clean, noise))
     guess = math.log(0.1)  # a critic of slope one balances the data near lambda = 0.1 / sigma
     for sigma in plan.sigmas:
 

@@ -18,7 +18,7 @@ from fastreg.compiled.cache import VARIABLE, persistent_cache, use_persistent_ca
 SOLVE = """
 import json, os, sys, torch
 from torch._inductor import cpp_builder
-from fastreg import Restorer
+import fastreg
 from fastreg.priors import PatchCritic
 from fastreg.solvers import Adam
 
@@ -27,7 +27,7 @@ build = cpp_builder.CppBuilder.build
 cpp_builder.CppBuilder.build = lambda self: (built.append(self._name), build(self))[1]
 torch.manual_seed(0)
 prior = PatchCritic([(1, 4, 3, 1), (4, 1, 3, 1)]).requires_grad_(False)
-fast = Restorer(prior=prior, solver=Adam(2), weight=0.3).compile()
+fast = fastreg.compile(fastreg.Restorer(prior=prior, solver=Adam(2), weight=0.3))
 x = fast(torch.rand(1, 1, 12, 13), 0.1)
 counters = torch._dynamo.utils.counters
 print(json.dumps({

@@ -2,15 +2,27 @@
 
 from __future__ import annotations
 
+import json
+import math
+
 import pytest
 import torch
 from torch import Tensor
 
+import fastreg
 from fastreg import Restorer
-from fastreg.compiled import gates
+from fastreg.compiled import choosing, gates, prepare, samples
 from fastreg.compiled import restorer as compilation
-from fastreg.io import inputs as options
-from fastreg.operators import Blur, Identity, LinearOperator, Mask, gaussian_psf
+from fastreg.operators import (
+    Blur,
+    Downsample,
+    FourierSampling,
+    Identity,
+    LinearOperator,
+    Mask,
+    Mosaic,
+    gaussian_psf,
+)
 from fastreg.priors import PatchCritic
 from fastreg.solvers import Adam
 
@@ -18,9 +30,9 @@ from fastreg.solvers import Adam
 class Off(Restorer):
     """Restores like another restorer, with an error added."""
 
-    def __init__(self, restorer: Restorer, error: float) -> None:
+    def __init__(self, restorer: Restorer, error: float, precision: str = "ieee") -> None:
         super().__init__(restorer.operator, restorer.fidelity, restorer.prior, restorer.solver)
-        self.weight_rule, self.error = restorer.weight_rule, error
+        self.weight_rule, self.error, self.precision = restorer.weight_rule, error, precision
 
     def solve(self, y: Tensor, sigma: Tensor, weight: Tensor) -> Tensor:
         """Wrong by one number at every second pixel, up and down."""
@@ -33,7 +45,7 @@ class Off(Restorer):
 @pytest.fixture(autouse=True)
 def small(monkeypatch: pytest.MonkeyPatch) -> None:
     """Small pieces of the photographs, for speed."""
-    monkeypatch.setattr(gates, "_SIZE", (24, 36))
+    monkeypatch.setattr(samples, "_SIZE", (24, 36))
 
 
 def restorer(operator: LinearOperator | None = None) -> Restorer:
@@ -43,7 +55,17 @@ def restorer(operator: LinearOperator | None = None) -> Restorer:
 
 
 @pytest.mark.parametrize(
-    "operator", [None, Blur(gaussian_psf(5, 1.0), "valid"), Mask([[1.0]]), Mask(torch.eye(30, 31))]
+    "operator",
+    [
+        None,
+        Blur(gaussian_psf(5, 1.0), boundary="valid"),
+        Mask([[1.0]]),
+        Mask(torch.eye(30, 31)),
+        Downsample(gaussian_psf(3, 1.0), factor=5),
+        Mosaic("rggb"),
+        FourierSampling(torch.ones(9, 8)),
+    ],
+    ids=lambda operator: operator.kind if operator is not None else "none",
 )
 def test_the_same_solve_passes_with_every_operator(operator: LinearOperator | None) -> None:
     run = restorer(operator)
@@ -64,7 +86,7 @@ def test_the_root_mean_square_is_measured_and_judged(precision: str) -> None:
     assert gates.judge(Off(run, 1.2 * gate), run, precision, clean, [0.1]).status == "failed"
     broken = gates.judge(Off(run, float("nan")), run, precision, clean, [0.1])
     assert (broken.status, broken.finite) == ("failed", False)
-    assert "NaN" in broken.words()
+    assert "NaN" in broken.summary()
 
 
 def test_brightness_alone_is_judged_by_psnr() -> None:
@@ -104,27 +126,71 @@ def fake(monkeypatch: pytest.MonkeyPatch, run: Restorer, error: float) -> None:
 def test_compile_refuses_what_is_outside_the_gates(monkeypatch: pytest.MonkeyPatch) -> None:
     run = restorer()
     fake(monkeypatch, run, 5e-3)
-    assert run.compile("bf16").report is None
+    assert fastreg.compile(run, "bf16").report is None
     with pytest.raises(ValueError, match=r"bf16 is outside its gates .* rms 5\.\d+e-03 of 2e-03.* accept the drift"):
-        run.compile("bf16", check=True)
-    accepted = run.compile("bf16", check=True, accept_drift=True).report
+        fastreg.compile(run, "bf16", check=True)
+    accepted = fastreg.compile(run, "bf16", check=True, accept_drift=True).report
     assert accepted is not None and accepted.status == "drift accepted"
     fake(monkeypatch, run, float("inf"))
     with pytest.raises(ValueError, match="NaN, infinity"):
-        run.compile("bf16", check=True, accept_drift=True)
+        fastreg.compile(run, "bf16", check=True, accept_drift=True)
 
 
-def test_the_command_line_checks_reduced_precisions(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_named_precision_is_judged(monkeypatch: pytest.MonkeyPatch) -> None:
     run = restorer(Identity())
     fake(monkeypatch, run, 5e-3)
     with pytest.raises(ValueError, match="outside its gates"):
-        options.prepare(run, "bf16", "auto", 1)
-    prepared = options.prepare(run, "bf16", "auto", 1, accept_drift=True)
-    assert isinstance(prepared, compilation.CompiledRestorer)
+        prepare(run, "bf16", "always")
+    prepared = prepare(run, "bf16", "always", accept_drift=True)
+    assert isinstance(prepared, compilation.CompiledRestorer) and prepared.precision == "bf16"
     fake(monkeypatch, run, 0.0)
-    prepared = options.prepare(run, "bf16", "always", 1)
-    assert isinstance(prepared, compilation.CompiledRestorer)
+    prepared = prepare(run, "bf16", "always")
     assert prepared.report is not None and prepared.report.status == "passed"
+
+
+@pytest.mark.parametrize(("error", "chosen"), [(0.0, "bf16"), (5e-3, "ieee")])
+def test_auto_takes_the_fastest_that_passes(error: float, chosen: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    run = restorer()
+    monkeypatch.setattr(compilation, "cpu_has_bf16", lambda: True)
+    monkeypatch.setattr(choosing, "cpu_has_bf16", lambda: True)
+    monkeypatch.setattr(choosing, "rounded", lambda restorer, precision: Off(restorer, error, precision))
+    prepared = prepare(run, "auto")
+    assert prepared.precision == chosen
+    assert (prepared is run) == (chosen == "ieee")
+    assert prepare(run, "auto", pixels=1000) is run  # judging would take longer
+
+
+def test_auto_compiles_only_where_that_saves_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    run = restorer()
+    assert prepare(run, "ieee", "auto", pixels=10**12) is run  # no compiled solve is faster on a CPU
+    monkeypatch.setitem(choosing.SAVED_SECONDS, "cpu", 1e-6)
+    enough = int(choosing.COMPILE_SECONDS / 1e-6 / run.solver.iterations)
+    assert prepare(run, "ieee", "auto", pixels=enough - 10) is run
+    assert isinstance(prepare(run, "ieee", "auto", pixels=enough + 10), compilation.CompiledRestorer)
+    assert prepare(run, "ieee", "never", pixels=10**12) is run
+    assert prepare(run, "ieee", "auto") is run
+
+
+def test_unknown_options_are_refused() -> None:
+    with pytest.raises(ValueError, match="compile must be one of auto, always, never, got 'sometimes'"):
+        prepare(restorer(), compile="sometimes")
+    with pytest.raises(ValueError, match="precision must be one of"):
+        prepare(restorer(), "fp8")
+    with pytest.raises(ValueError, match="needs a CUDA device"):
+        prepare(restorer(), "fp16")
+
+
+def test_a_report_is_plain_json() -> None:
+    """Perfect results have an infinite PSNR, broken ones no numbers: both are null in JSON, which knows no infinity."""
+    clean = torch.full((1, 3, 20, 20), 0.5)
+    sigma = torch.tensor([0.1])
+    perfect = gates.compare("perfect", sigma, clean, clean, clean)
+    assert perfect["psnr"] == 0
+    broken = gates.compare("broken", sigma, clean * math.nan, clean, clean)
+    better = gates.compare("better", sigma, clean, clean + 0.1, clean)
+    for rows in ([perfect], [perfect, broken], [better]):
+        json.dumps(gates.report(rows, "ieee").as_dict(), allow_nan=False)
+    assert gates.report([better], "ieee").status == "failed"
 
 
 def test_the_conditioning_of_a_solve_is_what_its_last_digits_do() -> None:

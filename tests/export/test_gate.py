@@ -31,13 +31,13 @@ def test_the_gates_are_fixed(rms: float, border: float, psnr: float, precision: 
     assert (
         gates.report([easy, excused], precision).status == status
     )  # that rounding does as much is said, and no excuse
-    assert "the prior amplifies it" in gates.report([easy, excused], precision).words()
+    assert "the prior amplifies it" in gates.report([easy, excused], precision).summary()
 
 
 def test_the_worst_image_is_the_one_outside_its_gate() -> None:
     first = {"name": "chelsea", "sigma": [0.1], "rms": 4e-4, "border_rms": 4e-4, "psnr": 0.001}
     second = {"name": "coffee", "sigma": [0.1], "rms": 1e-4, "border_rms": 1e-4, "psnr": 0.006}
-    assert "worst for coffee" in gates.report([first, second], "ieee").words()
+    assert "worst for coffee" in gates.report([first, second], "ieee").summary()
 
 
 def test_a_number_that_is_none_is_never_excused() -> None:

@@ -162,7 +162,7 @@ def test_verify_finds_drift(broken, made, tmp_path):
     report = verify(path, tmp_path / "p.safetensors")
     assert report.status == "failed"
     assert report.own_rms < 5e-4 < report.rms  # it is the artefact that is wrong, not float32
-    assert "rounding moves the eager solve" in report.words()
+    assert "rounding moves the eager solve" in report.summary()
 
 
 def test_drift_is_no_excuse_for_nan(made, restorers, tmp_path, monkeypatch):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -13,8 +14,11 @@ from fastreg.compiled.samples import photograph, sigmas
 from fastreg.export.formats import Metadata
 from fastreg.kernels.precision import tensor_float
 from fastreg.models import WeightRule
-from fastreg.operators import Blur, LinearOperator, Mask, gaussian_psf
+from fastreg.operators import LinearOperator, gaussian_psf
 from fastreg.restorer import Restorer
+
+#: Weight where the restorer has no rule: any will do, since both solves take the same.
+_WEIGHT = 0.2
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -27,8 +31,8 @@ class Case:
         What the image is.
     clean
         The image before it was degraded, ``[B, C, H, W]``.
-    y, sigma, weight, psf, mask
-        Arguments of the call; `psf` and `mask` only where they are inputs.
+    y, sigma, weight, inputs
+        Arguments of the call; `inputs` by name, what the operator takes with each call.
     reference
         The eager float32 solve.
     operator
@@ -40,8 +44,7 @@ class Case:
     y: Tensor
     sigma: Tensor
     weight: Tensor
-    psf: Tensor | None
-    mask: Tensor | None
+    inputs: dict[str, Tensor]
     reference: Tensor
     operator: LinearOperator
 
@@ -59,7 +62,6 @@ def make(restorer: Restorer, metadata: Metadata) -> list[Case]:
     spec = metadata["inputs"][0]
     low, most = spec["min"][2:], spec["max"][0]
     s = max(41, *(n + 2 for n in low))
-    grown = [int(d[1:] or 0) for d in metadata["output"]["shape"][-2:]]
     few, three = 1, min(3, most)
     first, last = sigmas(restorer.weight_rule)
     middle = math.sqrt(first * last)
@@ -71,15 +73,11 @@ def make(restorer: Restorer, metadata: Metadata) -> list[Case]:
         ("random", few, low[0], low[1] + 1, (middle,)),
         ("rocket", few, 2 * s, s + 3, (middle,)),
     ]
-    cases = []
-    for k, (name, batch, height, width, levels) in enumerate(plan):
-        if max(height, width) > spec["max"][2]:
-            continue
-        shape = (batch, spec["shape"][1], height + grown[0], width + grown[1])
-        generator = torch.Generator().manual_seed(k)
-        clean = torch.rand(shape, generator=generator) if name == "random" else photograph(name, shape)
-        cases.append(_case(restorer, metadata, name, clean, levels[:batch], k))
-    return cases
+    return [
+        _case(restorer, metadata, name, (batch, spec["shape"][1], height, width), levels[:batch], k)
+        for k, (name, batch, height, width, levels) in enumerate(plan)
+        if max(height, width) <= spec["max"][2]
+    ]
 
 
 def conditioning(restorer: Restorer, case: Case) -> dict[str, float]:
@@ -88,43 +86,51 @@ def conditioning(restorer: Restorer, case: Case) -> dict[str, float]:
 
 
 def _case(
-    restorer: Restorer, metadata: Metadata, name: str, clean: Tensor, levels: tuple[float, ...], seed: int
+    restorer: Restorer,
+    metadata: Metadata,
+    name: str,
+    measured: tuple[int, int, int, int],
+    levels: tuple[float, ...],
+    seed: int,
 ) -> Case:
-    """Degrade and restore."""
+    """Degrade an image to a measurement of a shape, and restore it."""
     device = restorer.device
+    batch, _, height, width = measured
+    _, _, *sides = restorer.operator.measurement().image_shape(measured)
+    shape = (batch, restorer.prior.channels, sides[0], sides[1])
+    generator = torch.Generator().manual_seed(seed)
+    clean = torch.rand(shape, generator=generator) if name == "random" else photograph(name, shape)
     clean = clean.to(device)
     generator = torch.Generator().manual_seed(100 + seed)
-    operator, psf, mask = _operator(restorer, metadata, clean, seed, generator)
+    inputs = {
+        spec["name"]: _INPUTS[spec["content"]](spec, batch, height, width, seed, generator).to(device)
+        for spec in metadata["inputs"][3:]
+    }
+    operator = restorer.operator.replaced(**inputs).to(device) if inputs else restorer.operator
     sigma = torch.tensor(levels, dtype=torch.float32, device=device)
-    degraded = operator(clean)
-    noise = torch.randn(degraded.shape, generator=generator).to(device)
-    y = (degraded + sigma.reshape(-1, 1, 1, 1) * noise).contiguous()
-    rule = restorer.weight_rule or WeightRule.constant(0.2).to(device)
+    rule = restorer.weight_rule or WeightRule.constant(_WEIGHT).to(device)
     weight: Tensor = rule(sigma)
     eager = Restorer(operator, restorer.fidelity, restorer.prior, restorer.solver).eval()
     with torch.no_grad(), tensor_float(False):
+        y = operator.observe(clean, sigma, generator).contiguous()
         reference = eager.solve(y, sigma, weight)
-    return Case(f"{name} {list(y.shape)}", clean, y, sigma, weight, psf, mask, reference, operator)
+    return Case(f"{name} {list(y.shape)}", clean, y, sigma, weight, inputs, reference, operator)
 
 
-def _operator(
-    restorer: Restorer, metadata: Metadata, clean: Tensor, seed: int, generator: torch.Generator
-) -> tuple[LinearOperator, Tensor | None, Tensor | None]:
-    """The operator of a case, with the PSF or mask to pass if that is an input."""
-    operator = restorer.operator
-    names = [spec["name"] for spec in metadata["inputs"]]
-    if isinstance(operator, Mask):
-        mask = (torch.rand(clean.shape[0], 1, *clean.shape[-2:], generator=generator) > 0.5).float()
-        if seed % 2:
-            mask[..., 4:9, 3:11] = 0  # a hole without any pixel, not only single ones
-        mask = mask.to(clean.device)
-        return Mask(mask).to(clean.device), None, mask
-    if "psf" in names and isinstance(operator, Blur):
-        side = metadata["inputs"][3]["shape"][0]
-        small = min(side, 4 + seed)  # odd and even sides, unlike in height and width
-        psf = torch.rand(small, max(1, small - 1), generator=generator) + 0.05
-        if seed % 3 == 0:
-            psf = gaussian_psf(side, side / 8)
-        psf = (psf / psf.sum()).to(clean.device)
-        return Blur(psf, operator.boundary, normalize=False).to(clean.device), psf, None
-    return operator, None, None
+def _mask(spec: dict[str, Any], batch: int, height: int, width: int, seed: int, generator: torch.Generator) -> Tensor:
+    mask = (torch.rand(batch, spec["shape"][1], height, width, generator=generator) > 0.5).float()
+    if seed % 2:
+        mask[..., 4:9, 3:11] = 0  # a hole without any pixel, not only single ones
+    return mask
+
+
+def _psf(spec: dict[str, Any], batch: int, height: int, width: int, seed: int, generator: torch.Generator) -> Tensor:
+    side = spec["shape"][0]
+    small = min(side, 4 + seed)  # odd and even sides, unlike in height and width
+    psf = torch.rand(small, max(1, small - 1), generator=generator) + 0.05
+    if seed % 3 == 0:
+        psf = gaussian_psf(side, side / 8)
+    return psf / psf.sum()
+
+
+_INPUTS = {"mask": _mask, "psf": _psf}

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import itertools
 import math
-import re
 from typing import Any, NoReturn
 
+from fastreg.export.forms import parse
 from fastreg.kernels.precision import PRECISIONS
 
-_DIMENSIONS = {"y": 4, "sigma": 1, "weight": 1, "psf": 2, "mask": 4}
-_ORDERS = (["y", "sigma", "weight"], ["y", "sigma", "weight", "psf"], ["y", "sigma", "weight", "mask"])
-_SYMBOL = re.compile(r"[BHW]([+-]\d{1,6})?")
+#: Contents of inputs, and the dimensions that each has.
+_CONTENTS = {"measurement": 4, "noise level": 1, "weight": 1, "psf": 2, "mask": 4}
+_FIRST = [("y", "measurement"), ("sigma", "noise level"), ("weight", "weight")]
 
 
 def check(metadata: dict[str, Any]) -> None:
@@ -25,16 +25,14 @@ def check(metadata: dict[str, Any]) -> None:
         _wrong("precision", metadata["precision"], f"one of {', '.join(PRECISIONS)}")
     if metadata.get("layout", "contiguous") != "contiguous":
         _wrong("layout", metadata["layout"], "contiguous")
-    inputs = _objects("inputs", metadata["inputs"])
-    names = [spec.get("name") for spec in inputs]
-    if names not in _ORDERS:
-        _wrong("inputs", names, "y, sigma, weight, and at most a psf or a mask")
-    for spec in inputs:
-        _check_port(f"input {spec['name']}", spec, _DIMENSIONS[spec["name"]], limits=True)
-    if names[-1] == "psf" and not all(isinstance(size, int) for size in inputs[-1]["shape"]):
-        _wrong("shape of the psf", inputs[-1]["shape"], "a fixed one")
-    _check_port("output", _objects("output", [metadata["output"]])[0], 4, limits=False)
-    for spec in _objects("state", metadata.get("state", [])):
+    for key in ("operator", "fidelity", "prior", "solver"):
+        _check_part(key, metadata[key])
+    _check_inputs(metadata["inputs"])
+    outputs = _objects("outputs", metadata["outputs"])
+    if len(outputs) != 1:
+        _wrong("outputs", metadata["outputs"], "one image")
+    _check_port("output", outputs[0], 4, limits=False)
+    for spec in _objects("state", metadata["state"]):
         _check_port("state", spec, None, limits=False)
     _check_schedule(metadata["schedule"])
     _check_rule(metadata.get("weight_rule"))
@@ -44,24 +42,49 @@ def _wrong(what: str, got: object, expected: str) -> NoReturn:
     raise ValueError(f"its {what} is {str(got)[:60]!r}, expected {expected}")
 
 
+def _check_part(what: str, part: object) -> None:
+    if not (isinstance(part, dict) and isinstance(part.get("kind"), str) and isinstance(part.get("settings"), dict)):
+        _wrong(what, part, "an object with a kind and settings")
+
+
 def _objects(what: str, value: object) -> list[dict[str, Any]]:
     if not isinstance(value, list) or not all(isinstance(item, dict) for item in value):
         _wrong(what, value, "a list of objects")
     return value
 
 
-def _check_port(what: str, spec: dict[str, Any], dimensions: int | None, limits: bool) -> None:
+def _check_inputs(value: object) -> None:
+    inputs = _objects("inputs", value)
+    roles = [(spec.get("name"), spec.get("content")) for spec in inputs]
+    if roles[:3] != _FIRST or any(role[1] in ("measurement", "noise level", "weight") for role in roles[3:]):
+        _wrong("inputs", [name for name, _ in roles], "y, sigma, weight, then those of the operator")
+    if len({name for name, _ in roles}) != len(roles):
+        _wrong("inputs", [name for name, _ in roles], "names that differ")
+    for spec in inputs:
+        name, content = spec.get("name"), spec.get("content")
+        if content not in _CONTENTS:
+            _wrong(f"content of the input {name}", content, f"one of {', '.join(_CONTENTS)}")
+        _check_port(f"input {name}", spec, _CONTENTS[content], limits=True, real=name != "y")
+        if content == "psf" and not all(isinstance(size, int) for size in spec["shape"]):
+            _wrong(f"shape of the input {name}", spec["shape"], "a fixed one")
+    y = inputs[0]["shape"]
+    if [y[0], *y[2:]] != ["B", "H", "W"] or not isinstance(y[1], int):
+        _wrong("shape of the input y", y, "B, a number of channels, H, W")
+
+
+def _check_port(what: str, spec: dict[str, Any], dimensions: int | None, limits: bool, real: bool = False) -> None:
     if not isinstance(spec.get("name"), str):
         _wrong(f"name of the {what}", spec.get("name"), "a string")
-    if spec.get("dtype") != "float32":
-        _wrong(f"dtype of the {what}", spec.get("dtype"), "float32")
+    allowed = ("float32",) if real or what == "output" else ("float32", "complex64")
+    if spec.get("dtype") not in allowed:
+        _wrong(f"dtype of the {what}", spec.get("dtype"), " or ".join(allowed))
     shape = spec.get("shape")
     if (
         not isinstance(shape, list)
         or not all(_is_size(size) for size in shape)
-        or len(shape) != (dimensions or len(shape))
+        or len(shape) != (len(shape) if dimensions is None else dimensions)
     ):
-        _wrong(f"shape of the {what}", shape, f"{dimensions or 'some'} sizes, numbers or such as H and H+4")
+        _wrong(f"shape of the {what}", shape, f"{dimensions or 'some'} sizes, numbers or such as H and 2H+4")
     for key in ("min", "max") if limits else ():
         given = spec.get(key)
         if not isinstance(given, list) or len(given) != len(shape) or not all(_is_count(n) for n in given):
@@ -69,7 +92,7 @@ def _check_port(what: str, spec: dict[str, Any], dimensions: int | None, limits:
 
 
 def _is_size(value: object) -> bool:
-    return _is_count(value) or (isinstance(value, str) and _SYMBOL.fullmatch(value) is not None)
+    return _is_count(value) or (isinstance(value, str) and parse(value) is not None)
 
 
 def _is_count(value: object) -> bool:

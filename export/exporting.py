@@ -20,7 +20,6 @@ from fastreg.export.formats import Bundle, ExportError, Format, Options
 from fastreg.export.loading import load
 from fastreg.io.atomic import replacing
 from fastreg.kernels.precision import PRECISIONS, cpu_has_bf16
-from fastreg.operators import Mask
 from fastreg.restorer import Restorer
 
 
@@ -124,16 +123,12 @@ def _check(restorer: Restorer, row: Format, options: Options) -> None:
             continue
         if value.is_floating_point() and str(value.dtype) != "torch.float32":
             raise ValueError(f"a restorer is exported from float32, its {name} is {value.dtype}")
-    if isinstance(restorer.operator, Mask) and restorer.operator.mask.shape[1] != 1:
-        raise ValueError(
-            f"a mask is exported as an input of one channel, this one has {restorer.operator.mask.shape[1]}"
-        )
 
 
 def _prepared(restorer: Restorer, precision: str) -> Restorer:
     """A frozen copy with the prior in the precision of the artefact."""
     result = copy.deepcopy(restorer).eval().requires_grad_(False)
-    result.prior.to(PRECISIONS[precision])
+    result.prior = result.prior.rounded(PRECISIONS[precision])
     return result
 
 

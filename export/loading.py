@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from fastreg.export import formats, metadata
+from fastreg.export import formats, forms, metadata
 from fastreg.export.formats import Metadata, Run
 from fastreg.operators.base import as_numbers
 
@@ -44,7 +44,6 @@ class Artefact:
         self.metadata = description
         self._run = run
         self._rule = metadata.weight_rule(description)
-        self._names = tuple(spec["name"] for spec in description["inputs"])
         if self._rule is not None:
             self._rule = self._rule.to(description["device"])
 
@@ -52,28 +51,21 @@ class Artefact:
         about = self.metadata
         return f"Artefact({str(self.path)!r}, format={about['format']!r}, task={about['task']!r}, device={about['device']!r})"
 
-    def __call__(
-        self,
-        y: Tensor,
-        sigma: float | Tensor,
-        weight: float | Tensor | None = None,
-        psf: Any = None,
-        mask: Any = None,
-    ) -> Tensor:
+    def __call__(self, y: Tensor, sigma: float | Tensor, weight: float | Tensor | None = None, **inputs: Any) -> Tensor:
         """Restore a batch of observations.
 
         Parameters
         ----------
         y
-            Observations ``float32 [B, C, H, W]`` in [0, 1], contiguous, on the artefact's device.
+            Observations as the operator makes them, contiguous, on the artefact's device: ``float32 [B, C, H, W]`` in [0, 1],
+            or complex64 where the metadata say so.
         sigma
             Standard deviation of the noise: a number, or one for each entry, ``[B]``.
         weight
             The weight lambda, likewise; from the rule in the metadata if not given.
-        psf
-            Where it is an input: ``[k_h, k_w]`` up to the size in the metadata. Divided by its sum.
-        mask
-            Where it is an input: weights in [0, 1], ``[H, W]``, ``[1, H, W]`` or ``[B or 1, 1, H, W]``.
+        inputs
+            What else the metadata list. A PSF: ``[k_h, k_w]`` up to the size in the metadata, divided by its sum. A mask:
+            weights in [0, 1], ``[H, W]``, ``[1, H, W]`` or ``[B or 1, 1, H, W]``.
 
         Returns
         -------
@@ -89,25 +81,26 @@ class Artefact:
         """
         self._check_observations(y)
         noise = self._per_entry("sigma", sigma, y)
-        values = [y, noise, self._weight(weight, noise, y)]
-        for name, value in (("psf", psf), ("mask", mask)):
-            if (value is not None) != (name in self._names):
-                raise ValueError(f"this artefact {'needs' if value is None else 'takes no'} {name}=")
-        if psf is not None:
-            values.append(self._psf(psf, y))
-        if mask is not None:
-            values.append(self._mask(mask, y))
+        values = [torch.view_as_real(y) if y.is_complex() else y, noise, self._weight(weight, noise, y)]
+        wanted = self.metadata["inputs"][3:]
+        names = [spec["name"] for spec in wanted]
+        for name in (*names, *inputs):
+            if (inputs.get(name) is not None) != (name in names):
+                raise ValueError(f"this artefact {'needs' if name in names else 'takes no'} {name}=")
+        prepare = {"psf": _prepared_psf, "mask": _prepared_mask}
+        values += [prepare[spec["content"]](spec, inputs[spec["name"]], y) for spec in wanted]
         with torch.no_grad():
             return self._run(values)
 
     def _check_observations(self, y: Tensor) -> None:
         if not isinstance(y, Tensor):
             raise TypeError(f"y must be a tensor, got {type(y).__name__}")
-        if y.dtype != torch.float32:
-            raise TypeError(f"y must be float32, got {y.dtype}")
+        spec = self.metadata["inputs"][0]
+        dtype: torch.dtype = getattr(torch, spec["dtype"])
+        if y.dtype != dtype:
+            raise TypeError(f"y must be {spec['dtype']}, got {y.dtype}")
         if y.layout != torch.strided:
             raise TypeError(f"y must be a dense tensor, got {y.layout}")
-        spec = self.metadata["inputs"][0]
         if y.ndim != 4:
             raise ValueError(f"y must be [B, {spec['shape'][1]}, H, W], got {list(y.shape)}")
         for name, size, low, high in zip(
@@ -118,6 +111,8 @@ class Artefact:
                 raise ValueError(f"the {name} of y must be {allowed}, got {size}")
         if not y.is_contiguous():
             raise ValueError(f"y must be contiguous, got the strides {list(y.stride())}: pass y.contiguous()")
+        if y.is_conj():
+            raise ValueError("y must be contiguous, got a conjugate that is not computed yet: pass y.resolve_conj()")
         if y.device.type != self.metadata["device"]:
             raise ValueError(f"this artefact runs on {self.metadata['device']}, got y on {y.device}")
         if not bool(torch.isfinite(y).all()):
@@ -150,26 +145,31 @@ class Artefact:
             raise ValueError(f"the weight rule has no weight for sigma {sigma.tolist()}: give the weight as weight=")
         return result.contiguous()
 
-    def _psf(self, psf: Any, y: Tensor) -> Tensor:
-        values = as_numbers(psf, "psf")
-        side = self.metadata["inputs"][3]["shape"][0]
-        if values.ndim != 2 or max(values.shape) > side:
-            raise ValueError(f"psf must be [height, width] of at most {side} x {side} pixels, got {list(values.shape)}")
-        if bool((values < 0).any()) or not float(values.sum()) > 0:
-            raise ValueError("psf must be nowhere negative and somewhere positive")
-        return metadata.padded_psf((values / values.sum()).float(), side).to(y.device)
 
-    def _mask(self, mask: Any, y: Tensor) -> Tensor:
-        values = as_numbers(mask, "mask").float()
-        batch, _, height, width = y.shape
-        shape = (1,) * (4 - values.ndim) + tuple(values.shape)
-        if len(shape) != 4 or shape[0] not in (1, batch) or shape[1:] != (1, height, width):
-            raise ValueError(
-                f"mask must be [{height}, {width}] or [{batch}, 1, {height}, {width}], got {list(values.shape)}"
-            )
-        if float(values.min()) < 0 or float(values.max()) > 1:
-            raise ValueError(f"mask must be in [0, 1], got {float(values.min()):g} to {float(values.max()):g}")
-        return values.reshape(shape).expand(batch, 1, height, width).contiguous().to(y.device)
+def _prepared_psf(spec: dict[str, Any], psf: Any, y: Tensor) -> Tensor:
+    """A PSF as the program takes it: with a sum of one, in the middle of a square of zeros."""
+    name, side = spec["name"], spec["shape"][0]
+    values = as_numbers(psf, name)
+    if values.ndim != 2 or max(values.shape) > side:
+        raise ValueError(f"{name} must be [height, width] of at most {side} x {side} pixels, got {list(values.shape)}")
+    if bool((values < 0).any()) or not float(values.sum()) > 0:
+        raise ValueError(f"{name} must be nowhere negative and somewhere positive")
+    return metadata.padded_psf((values / values.sum()).float(), side).to(y.device)
+
+
+def _prepared_mask(spec: dict[str, Any], mask: Any, y: Tensor) -> Tensor:
+    """A mask as the program takes it: one for each entry of the batch."""
+    name = spec["name"]
+    values = as_numbers(mask, name).float()
+    batch, channels, height, width = forms.stored(spec, y)
+    shape = (1,) * (4 - values.ndim) + tuple(values.shape)
+    if len(shape) != 4 or shape[0] not in (1, batch) or shape[1:] != (channels, height, width):
+        raise ValueError(
+            f"{name} must be [{height}, {width}] or [{batch}, {channels}, {height}, {width}], got {list(values.shape)}"
+        )
+    if float(values.min()) < 0 or float(values.max()) > 1:
+        raise ValueError(f"{name} must be in [0, 1], got {float(values.min()):g} to {float(values.max()):g}")
+    return values.reshape(shape).expand(batch, channels, height, width).contiguous().to(y.device)
 
 
 def load(path: str | os.PathLike[str], device: str | None = None) -> Artefact:

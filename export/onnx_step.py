@@ -15,7 +15,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from fastreg.export import metadata, onnx_session, programs
+from fastreg.export import forms, metadata, onnx_session, programs
 from fastreg.export.formats import Bundle, Metadata, Run
 
 _FILE = "fastreg.json"
@@ -31,7 +31,12 @@ def write(bundle: Bundle, path: Path) -> None:
     plan = {
         "start": (programs.Start(restorer), (), given, state),
         "step": (programs.Step(restorer), ("row", "state"), [*given, "row", *state], [f"next_{n}" for n in state]),
-        "result": (programs.Result(restorer), ("state",), [*given, *state], [description["output"]["name"]]),
+        "result": (
+            programs.Result(restorer),
+            ("state",),
+            [*given, *state],
+            [spec["name"] for spec in description["outputs"]],
+        ),
     }
     for name, (program, rest, inputs, outputs) in plan.items():
         traced = programs.trace(bundle, program, rest)
@@ -93,14 +98,13 @@ class Driver:
             onnx_session.settle(row)
             step.run_with_iobinding(back if k % 2 else forth)
         state = pong if len(self.schedule) % 2 else ping
-        output = self.description["output"]
-        x = torch.empty(programs.resolve(output["shape"], y), device=y.device)
+        (output,) = self.description["outputs"]
+        x = forms.empty(output, y)
         onnx_session.run(self.sessions["result"], {**given, **state}, {output["name"]: x})
         return x
 
     def _buffers(self, y: Tensor) -> dict[str, Tensor]:
-        specs = self.description["state"]
-        return {spec["name"]: torch.empty(programs.resolve(spec["shape"], y), device=y.device) for spec in specs}
+        return {spec["name"]: forms.empty(spec, y) for spec in self.description["state"]}
 
 
 def _bound(step: Any, given: dict[str, Tensor], source: dict[str, Tensor], target: dict[str, Tensor]) -> Any:

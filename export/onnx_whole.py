@@ -5,10 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-import torch
 from torch import Tensor, nn
 
-from fastreg.export import onnx_session, programs
+from fastreg.export import forms, onnx_session, programs
 from fastreg.export.formats import Bundle, Metadata, Run
 
 
@@ -16,7 +15,7 @@ def write_program(bundle: Bundle, program: nn.Module, path: Path) -> None:
     """Make one ONNX file with its metadata."""
     names = [spec["name"] for spec in bundle.metadata["inputs"]]
     traced = programs.trace(bundle, program)
-    onnx_session.save(traced, names, [bundle.metadata["output"]["name"]], path, bundle.options.opset)
+    onnx_session.save(traced, names, [spec["name"] for spec in bundle.metadata["outputs"]], path, bundle.options.opset)
     onnx_session.stamp(path, bundle.metadata)
 
 
@@ -27,10 +26,10 @@ def open_whole(path: Path, device: str | None) -> tuple[Metadata, Run]:
     unknown = {value.name for value in session.get_inputs()} - set(names)
     if unknown:
         raise ValueError(f"{path} reads {', '.join(unknown)}, of which its metadata say nothing")
-    output = description["output"]
+    (output,) = description["outputs"]
 
     def run(values: Sequence[Tensor]) -> Tensor:
-        x = torch.empty(programs.resolve(output["shape"], values[0]), device=values[0].device)
+        x = forms.empty(output, values[0])
         onnx_session.run(session, dict(zip(names, values, strict=True)), {output["name"]: x})
         return x
 

@@ -47,5 +47,5 @@ def record(metadata: Metadata, report: Report) -> Metadata:
 
 
 def _row(artefact: Artefact, case: Case) -> dict[str, Any]:
-    x = artefact(case.y, case.sigma, case.weight, psf=case.psf, mask=case.mask)
+    x = artefact(case.y, case.sigma, case.weight, **case.inputs)
     return gates.compare(case.name, case.sigma, x, case.reference, case.clean)

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.export import Dim, ExportedProgram
 
+from fastreg.export import forms
 from fastreg.export.formats import Bundle
-from fastreg.kernels.blur_gradient import reference
-from fastreg.operators import Blur, Mask
 from fastreg.restorer import Restorer
 
 
@@ -32,7 +32,7 @@ class Loop(nn.Module):
         def body(k: Tensor, *state: Tensor) -> tuple[Tensor, ...]:
             row = schedule.index_select(0, k.reshape(1)).squeeze(0)
             following = solver.step(problem, y, solver.state(*state), row)
-            return (k + 1, *_apart(following, state))
+            return (k + 1, *_copied(following, state))
 
         first = (t.clone() for t in solver.start(problem, y))  # a loop may not return what it was given
         k = torch.zeros((), dtype=torch.int64, device=y.device)
@@ -77,7 +77,7 @@ class Step(nn.Module):
     def forward(self, y: Tensor, sigma: Tensor, weight: Tensor, row: Tensor, *state: Tensor) -> tuple[Tensor, ...]:
         """The tensors of the state; `row` is one of the schedule."""
         solver, problem = self.restorer.solver, self.restorer.problem(sigma, weight)
-        return _apart(solver.step(problem, y, solver.state(*state), row), state)
+        return _copied(solver.step(problem, y, solver.state(*state), row), state)
 
 
 class Result(nn.Module):
@@ -93,57 +93,36 @@ class Result(nn.Module):
         return solver.result(problem, solver.state(*state)).clone()
 
 
-class WithInput(nn.Module):
-    """A program of which a buffer of the operator, the PSF or the mask, is the fourth input."""
+class WithInputs(nn.Module):
+    """A program in the form in which an artefact takes its inputs.
 
-    def __init__(self, program: nn.Module, buffer: str) -> None:
-        super().__init__()
-        self.program = program
-        self.key = f"restorer.operator.{buffer}"
-
-    def forward(self, y: Tensor, sigma: Tensor, weight: Tensor, value: Tensor, *rest: Tensor) -> Any:
-        """What the program returns."""
-        return torch.func.functional_call(self.program, {self.key: value}, (y, sigma, weight, *rest))
-
-
-class DirectBlur(Blur):
-    """A blur without Fourier transforms, under every boundary rule, for runtimes that have none.
-
-    ONNX Runtime's DFT takes part of what ONNX specifies, and only on the CPU.
+    Tensors of the operator follow y, sigma and weight; complex measurements come as pairs of real numbers.
     """
 
-    def forward(self, x: Tensor) -> Tensor:
-        """Degrade: convolve with the PSF."""
-        self._require(x.shape[-2], x.shape[-1])
-        return reference.blur(x, self.psf, self.boundary)
+    def __init__(self, program: nn.Module, names: Sequence[str], pairs: bool) -> None:
+        super().__init__()
+        self.program = program
+        self.keys = [f"restorer.operator.{name}" for name in names]
+        self.pairs = pairs
 
-    def adjoint(self, y: Tensor) -> Tensor:
-        """Transpose: correlate with the PSF, and fold the margins back."""
-        return reference.adjoint(y, self.psf, self.boundary)
-
-    def gradient(self, x: Tensor, y: Tensor) -> Tensor:
-        """Gradient of half the squared residual, A*(A x - y)."""
-        return self.adjoint(self(x) - y)
+    def forward(self, y: Tensor, sigma: Tensor, weight: Tensor, *rest: Tensor) -> Any:
+        """What the program returns."""
+        measured = torch.view_as_complex(y) if self.pairs else y
+        count = len(self.keys)
+        given = dict(zip(self.keys, rest[:count], strict=True))
+        return torch.func.functional_call(self.program, given, (measured, sigma, weight, *rest[count:]))
 
 
 def without_fourier(restorer: Restorer) -> Restorer:
-    """The same restorer with a `DirectBlur` where it has a `Blur`."""
-    operator = restorer.operator
-    if type(operator) is not Blur:
-        return restorer
-    direct = DirectBlur(operator.psf, operator.boundary, normalize=False).to(operator.psf.device)
-    result = Restorer(direct, restorer.fidelity, restorer.prior, restorer.solver)
+    """The same restorer for runtimes that have no Fourier transforms."""
+    result = Restorer(restorer.operator.without_fourier(), restorer.fidelity, restorer.prior, restorer.solver)
     result.weight_rule = restorer.weight_rule
     return result.eval().requires_grad_(False)
 
 
-def input_buffer(metadata: dict[str, Any]) -> str | None:
-    """Name of the operator's buffer that is an input, or None."""
-    names = [spec["name"] for spec in metadata["inputs"]]
-    return names[3] if len(names) > 3 else None
-
-
-def trace(bundle: Bundle, program: nn.Module, rest: tuple[str, ...] = ()) -> ExportedProgram:
+def trace(
+    bundle: Bundle, program: nn.Module, rest: tuple[str, ...] = (), complex_numbers: bool = False
+) -> ExportedProgram:
     """Export a program with batch and image sizes left open.
 
     Parameters
@@ -154,15 +133,17 @@ def trace(bundle: Bundle, program: nn.Module, rest: tuple[str, ...] = ()) -> Exp
         One of the above.
     rest
         What follows the inputs: ``row``, ``state``.
+    complex_numbers
+        Whether the program computes with complex numbers where measurements are complex, and not with pairs.
     """
-    buffer = input_buffer(bundle.metadata)
-    if buffer is not None:
-        program = WithInput(program, buffer)
+    inputs = bundle.metadata["inputs"]
+    pairs = complex_numbers and forms.is_complex(inputs[0])
     values, shapes = example(bundle, rest)
-    named = 3 + (buffer is not None or "row" in rest)  # the others go to a starred argument, absent where it is empty
-    dynamic = (*shapes[:named], *([tuple(shapes[named:])] if shapes[named:] else []))
+    wrapped = WithInputs(program, [spec["name"] for spec in inputs[3:]], pairs).eval()
+    # what follows y, sigma and weight goes to a starred argument, which is absent where it is empty
+    dynamic: tuple[Any, ...] = (*shapes[:3], *([tuple(shapes[3:])] if shapes[3:] else []))
     with torch.no_grad():
-        return torch.export.export(program.eval(), tuple(values), dynamic_shapes=dynamic, strict=False)
+        return torch.export.export(wrapped, tuple(values), dynamic_shapes=dynamic, strict=False)
 
 
 def example(bundle: Bundle, rest: tuple[str, ...]) -> tuple[list[Tensor], list[dict[int, Any]]]:
@@ -172,7 +153,7 @@ def example(bundle: Bundle, rest: tuple[str, ...]) -> tuple[list[Tensor], list[d
     """
     metadata, restorer = bundle.metadata, bundle.restorer
     spec = metadata["inputs"][0]
-    open_dims = {
+    dims = {
         "B": Dim("batch", min=1, max=spec["max"][0]),
         "H": Dim("height", min=spec["min"][2], max=spec["max"][2]),
         "W": Dim("width", min=spec["min"][3], max=spec["max"][3]),
@@ -181,45 +162,20 @@ def example(bundle: Bundle, rest: tuple[str, ...]) -> tuple[list[Tensor], list[d
     device = restorer.device
     generator = torch.Generator().manual_seed(0)
     values, shapes = [], []
-    for item in metadata["inputs"]:
-        shape = [sizes[d] if isinstance(d, str) else d for d in item["shape"]]
-        value = torch.rand(shape, generator=generator) * 0.8 + 0.1
-        if item["name"] == "psf":
+    for item in metadata["inputs"] + (metadata["state"] if "state" in rest else []):
+        shape = forms.resolve(item["shape"], sizes) + ([2] if forms.is_complex(item) else [])
+        value = torch.rand(shape, generator=generator, dtype=torch.float32) * 0.8 + 0.1
+        if item.get("content") == "psf":
             value = value / value.sum()
         values.append(value.to(device))
-        shapes.append({k: open_dims[d] for k, d in enumerate(item["shape"]) if isinstance(d, str)})
+        shapes.append({k: d for k, d in enumerate(forms.resolve(item["shape"], dims)) if not isinstance(d, int)})
     if "row" in rest:
-        values.append(restorer.solver.schedule[0].clone())
-        shapes.append({})
-    if "state" in rest:
-        for item in metadata["state"]:
-            shape = [_size(d, sizes) for d in item["shape"]]
-            values.append(torch.rand(shape, generator=generator).to(device))
-            shapes.append({k: _open(d, open_dims) for k, d in enumerate(item["shape"]) if isinstance(d, str)})
+        place = len(metadata["inputs"])
+        values.insert(place, restorer.solver.schedule[0].clone())
+        shapes.insert(place, {})
     return values, shapes
 
 
-def _size(dimension: int | str, sizes: dict[str, int]) -> int:
-    if isinstance(dimension, int):
-        return dimension
-    return sizes[dimension[0]] + int(dimension[1:] or 0)
-
-
-def _open(dimension: str, dims: dict[str, Any]) -> Any:
-    offset = int(dimension[1:] or 0)
-    return dims[dimension[0]] + offset if offset else dims[dimension[0]]
-
-
-def resolve(shape: list[int | str], y: Tensor) -> list[int]:
-    """Sizes that a shape of the metadata, such as ``["B", 3, "H+6", "W"]``, has for observations `y`."""
-    return [_size(d, {"B": y.shape[0], "H": y.shape[2], "W": y.shape[3]}) for d in shape]
-
-
-def _apart(following: Any, state: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
+def _copied(following: Any, state: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
     """The state as new tensors: what a step passes on is copied, since a program may not return its inputs."""
     return tuple(t.clone() if any(t is s for s in state) else t for t in following)
-
-
-def is_masked(restorer: Restorer) -> bool:
-    """Whether the operator is a mask, which has the size of the image and is therefore always an input."""
-    return isinstance(restorer.operator, Mask)

@@ -10,8 +10,7 @@ from typing import Any
 
 from fastreg.export import onnx_loop, onnx_session
 from fastreg.export.formats import Bundle, Metadata, Run
-
-_TYPES = {"float32": "TYPE_FP32"}
+from fastreg.export.forms import is_complex
 
 
 def write(bundle: Bundle, path: Path) -> None:
@@ -46,12 +45,12 @@ def configuration(name: str, description: Metadata, instances: int) -> str:
         f"max_batch_size: {largest if batched else 0}",
     ]
     lines += _values("input", description["inputs"], batched)
-    lines += _values("output", [description["output"]], batched)
+    lines += _values("output", description["outputs"], batched)
     if batched:
         lines.append("dynamic_batching { }")
     kind = "KIND_GPU" if description["device"] == "cuda" else "KIND_CPU"
     lines.append(f"instance_group [ {{ count: {instances} kind: {kind} }} ]")
-    digest = description["weights_sha256"]
+    digest = description["prior"]["weights_sha256"]
     lines.append(f'parameters {{ key: "fastreg_weights_sha256" value: {{ string_value: "{digest}" }} }}')
     return "\n".join(lines) + "\n"
 
@@ -60,10 +59,11 @@ def _values(field: str, specs: list[dict[str, Any]], batched: bool) -> list[str]
     entries = []
     for spec in specs:
         dims = [d if isinstance(d, int) else -1 for d in spec["shape"]][1 if batched else 0 :]
+        dims += [2] if is_complex(spec) else []
         # one number for each entry: the server wants a dimension besides the batch, the graph does not
         shape = " reshape: { shape: [ ] }" if not dims else ""
         text = ", ".join(str(d) for d in dims or [1])
-        entries.append(f'  {{ name: "{spec["name"]}" data_type: {_TYPES[spec["dtype"]]} dims: [ {text} ]{shape} }}')
+        entries.append(f'  {{ name: "{spec["name"]}" data_type: TYPE_FP32 dims: [ {text} ]{shape} }}')
     return [f"{field} [", ",\n".join(entries), "]"]
 
 

@@ -6,14 +6,17 @@ import os
 
 import torch
 
-from fastreg import fidelities, models, solvers
+from fastreg import models
 from fastreg.export import cases, parity
 from fastreg.export.formats import Metadata
 from fastreg.export.loading import Artefact, load
 from fastreg.export.metadata import weight_rule
 from fastreg.export.parity import Report
-from fastreg.operators import Blur, Identity, LinearOperator, Mask, gaussian_psf
+from fastreg.fidelities import FIDELITIES
+from fastreg.operators import OPERATORS, LinearOperator
+from fastreg.parts import build
 from fastreg.restorer import Restorer
+from fastreg.solvers import SOLVERS
 
 
 def verify(
@@ -48,51 +51,26 @@ def verify(
 def rebuild(artefact: Artefact, prior: str | os.PathLike[str] | None = None) -> Restorer:
     """The restorer that an artefact was made of, in eager float32."""
     about = artefact.metadata
-    name = prior if prior is not None else about.get("prior")
+    name = prior if prior is not None else about["prior"].get("name")
     if name is None:
         raise ValueError(f"{artefact.path} does not name its model: give its file")
     model = models.load(name)
-    if models.fingerprint(model) != about.get("weights_sha256"):
+    if models.fingerprint(model) != about["prior"].get("weights_sha256"):
         raise ValueError(f"the model {name} is not the one in {artefact.path}: its weights have another hash")
     try:
-        restorer = Restorer(_operator(about), _fidelity(about), model, _solver(about))
-        restorer.weight_rule = weight_rule(about)
-    except (KeyError, TypeError, AttributeError, RuntimeError) as error:
+        solver = build(SOLVERS, about["solver"])
+        solver.schedule.copy_(torch.tensor(about["schedule"], dtype=torch.float32))
+        restorer = Restorer(_operator(about), build(FIDELITIES, about["fidelity"]), model, solver)
+    except (ValueError, TypeError, RuntimeError) as error:
         words = str(error).splitlines()[0]
-        raise ValueError(
-            f"the metadata of {artefact.path} describe no restorer: {type(error).__name__} {words}"
-        ) from error
+        raise ValueError(f"the metadata of {artefact.path} describe no restorer: {words}") from error
+    restorer.weight_rule = weight_rule(about)
     return restorer.to(about["device"]).eval().requires_grad_(False)
 
 
 def _operator(about: Metadata) -> LinearOperator:
-    kind = about["operator"]
-    if kind == "Identity":
-        return Identity()
-    if kind == "Mask":
-        return Mask(torch.ones(1, 1))
-    if kind == "Blur":
-        psf = about["psf"] if about["psf"] is not None else gaussian_psf(about["inputs"][3]["shape"][0], 3.0)
-        return Blur(psf, about["boundary"], normalize=False)
-    raise ValueError(f"this version cannot build the operator {kind} again")
-
-
-def _fidelity(about: Metadata) -> fidelities.Fidelity:
-    if about["fidelity"] == "L2":
-        return fidelities.L2()
-    if about["fidelity"] == "PatchWeightedL2":
-        return fidelities.PatchWeightedL2(about["patch"])
-    raise ValueError(f"this version cannot build the fidelity {about['fidelity']} again")
-
-
-def _solver(about: Metadata) -> solvers.Solver:
-    settings = about["solver"]
-    result: solvers.Solver
-    if settings["name"] == "Adam":
-        result = solvers.Adam(about["iterations"], betas=tuple(settings["betas"]), epsilon=settings["epsilon"])
-    elif settings["name"] == "GradientDescent":
-        result = solvers.GradientDescent(about["iterations"])
-    else:
-        raise ValueError(f"this version cannot build the solver {settings['name']} again")
-    result.schedule.copy_(torch.tensor(about["schedule"]))
-    return result
+    """The operator; tensors that come with each call are ones."""
+    fixed = {name: torch.tensor(values) for name, values in about["operator"].get("tensors", {}).items()}
+    for spec in about["inputs"][3:]:
+        fixed[spec["name"]] = torch.ones([size if isinstance(size, int) else 1 for size in spec["shape"]])
+    return build(OPERATORS, about["operator"], **fixed)

@@ -161,6 +161,12 @@ class Blur(LinearOperator):
         self._require(x.shape[-2], x.shape[-1])
         return self._method().gradient(x, y, self.psf.to(x.dtype))
 
+    def without_fourier(self) -> LinearOperator:
+        """The same blur as convolutions."""
+        from fastreg.operators.direct_blur import DirectBlur
+
+        return DirectBlur(self.psf, self.boundary, normalize=False).to(self.psf.device)
+
     def proximal(self, z: Tensor, y: Tensor, step: Tensor | float) -> Tensor:
         """Proximal map of the data term; in closed form for `circular`, by conjugate gradients for the others.
 

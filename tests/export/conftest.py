@@ -8,11 +8,17 @@ import torch
 from fastreg import Restorer, models
 from fastreg.export import export
 from fastreg.export.formats import Options
-from fastreg.operators import Blur, Identity, Mask, gaussian_psf
+from fastreg.operators import OPERATORS, Blur, Identity, Mask, gaussian_psf
 from fastreg.priors import PatchCritic
 from fastreg.solvers import Adam
 
 SIDE = 7
+TUNED = models.TaskSettings([[0.05, 0.4], [0.2, 0.1]])
+
+
+def make_options(task):
+    """A deblurring takes its PSF with each call."""
+    return Options(psf_side=SIDE if task == "deblur" else None, max_batch=4, max_size=256)
 
 
 @pytest.fixture(scope="session")
@@ -21,17 +27,17 @@ def model(tmp_path_factory):
     torch.manual_seed(0)
     critic = PatchCritic([(3, 4, 3), (4, 2, 3, 3)])
     path = tmp_path_factory.mktemp("export") / "tiny.safetensors"
-    card = models.ModelCard("tiny", "patch_critic", critic.settings, weights={"denoise": [[0.05, 0.4], [0.2, 0.1]]})
-    models.save_model(critic, path, card)
+    tasks = {operator.task: TUNED for operator in OPERATORS.values()}
+    models.save_model(critic, path, models.ModelCard("tiny", "patch_critic", critic.settings, tasks=tasks))
     return path
 
 
 @pytest.fixture(scope="session")
 def restorers(model):
-    """One restorer for each task, with three iterations."""
+    """One restorer for each task, with two iterations."""
     operators = {"denoise": Identity(), "deblur": Blur(gaussian_psf(SIDE, 1.5)), "inpaint": Mask([[1.0]])}
     return {
-        task: Restorer(operator, prior=models.load(model), solver=Adam(iterations=3)).eval()
+        task: Restorer(operator, prior=models.load(model), solver=Adam(iterations=2)).eval()
         for task, operator in operators.items()
     }
 
@@ -46,9 +52,8 @@ def made(restorers, tmp_path_factory):
         from fastreg.export import FORMATS
 
         if (task, name) not in known:
-            options = Options(psf_side=SIDE if task == "deblur" else None, max_batch=4, max_size=256)
             path = folder / f"{task}-{name}{FORMATS[name].suffix}"
-            known[task, name] = export(restorers[task], path, name, options)
+            known[task, name] = export(restorers[task], path, name, make_options(task))
         return known[task, name]
 
     return make

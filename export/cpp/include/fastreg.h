@@ -69,16 +69,21 @@ FASTREG_API const char* fastreg_last_error(const fastreg_restorer* restorer);
 /* The metadata of the artefact as JSON text, NULL for NULL. Lives as long as the restorer. */
 FASTREG_API const char* fastreg_metadata(const fastreg_restorer* restorer);
 
+/* Most dimensions that an array can have. */
+enum { FASTREG_MAX_DIMENSIONS = 5 };
+
 /* Dimensions of an input ("y", "sigma", "weight", "psf", "mask") or of the output ("x"), and the smallest and largest
- * size of each in arrays of four; any of the three may be NULL. INVALID_ARGUMENT for an input that this artefact does
+ * size of each in arrays of five; any of the three may be NULL. INVALID_ARGUMENT for an input that this artefact does
  * not take. */
 FASTREG_API fastreg_status fastreg_limits(fastreg_restorer* restorer, const char* name, int32_t* dimensions,
-                                          int64_t minimum[4], int64_t maximum[4]);
+                                          int64_t minimum[FASTREG_MAX_DIMENSIONS],
+                                          int64_t maximum[FASTREG_MAX_DIMENSIONS]);
 
 /* Where an input is read from.
  *
- *   "y"       [batch, channels, height, width]  the observation
- *   "mask"    [batch, 1, height, width]         weights in [0, 1], for inpainting
+ *   "y"       [batch, channels, height, width]  the observation; where it is complex, with a last dimension of 2:
+ *                                               real part, imaginary part
+ *   "mask"    [batch, 1, height, width]         weights in [0, 1]: what was measured
  *   "psf"     [height, width]                   no larger than the artefact's; is divided by its sum
  *   "sigma"   [batch] or [1]                    standard deviation of the noise, in units of [0, 1]
  *   "weight"  [batch] or [1]                    lambda; if never set, the prior's rule gives it for each sigma
@@ -94,7 +99,8 @@ FASTREG_API fastreg_status fastreg_set_number(fastreg_restorer* restorer, const 
 /* Take an input back; for "weight" that means: by the rule. INVALID_ARGUMENT for an unknown name. */
 FASTREG_API fastreg_status fastreg_unset(fastreg_restorer* restorer, const char* name);
 
-/* Shape of the result for the "y" that is set: that of y, or larger where the blur has the boundary rule valid.
+/* Shape of the result for the "y" that is set: that of y, or another where the operator gives
+ * measurements of another size or other channels.
  * INVALID_STATE before y is set, INVALID_ARGUMENT. */
 FASTREG_API fastreg_status fastreg_result_shape(fastreg_restorer* restorer, int64_t shape[4]);
 

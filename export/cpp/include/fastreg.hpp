@@ -1,7 +1,7 @@
 // fastreg in C++: restore images with an artefact that `fastreg export --format aoti` wrote.
 //
 //     fastreg::Restorer restorer("deblur.pt2");
-//     at::Tensor x = restorer(y, 0.1, {.psf = psf});
+//     at::Tensor x = restorer(y, 0.1, {{"psf", psf}});
 //
 // Header only; link with libtorch (target fastreg::fastreg). For C, and for other languages, see fastreg.h.
 #pragma once
@@ -10,10 +10,12 @@
 #include <ATen/Tensor.h>
 #include <ATen/ops/isfinite.h>
 #include <ATen/ops/tensor.h>
+#include <ATen/ops/view_as_real.h>
 #include <c10/core/GradMode.h>
 #include <torch/csrc/inductor/aoti_package/model_package_loader.h>
 
 #include <exception>
+#include <map>
 #include <memory>
 #include <mutex>
 #include <optional>
@@ -77,12 +79,11 @@ class PerEntry {
   std::vector<float> values_;
 };
 
-/// What a call may have besides the observation and its noise level.
-struct Extras {
-  std::optional<PerEntry> weight = {};  ///< lambda, in place of what the prior's rule gives for the noise level
-  at::Tensor psf = {};                  ///< [height, width], at most of the artefact's size; is divided by its sum
-  at::Tensor mask = {};                 ///< [B, 1, H, W] in [0, 1]: one where a pixel was measured, zero where not
-};
+/// What an artefact takes besides the observation and its noise level, by the names in its metadata.
+///
+/// A PSF is [height, width], at most of the artefact's size, and is divided by its sum. A mask is [B, 1, H, W] in [0, 1]:
+/// one where something was measured, zero where not.
+using Inputs = std::map<std::string, at::Tensor>;
 
 /// A restoration, loaded from a file: movable, not copyable.
 ///
@@ -122,20 +123,22 @@ class Restorer {
 
   /// Restore a batch of observations.
   ///
-  /// `y` is float32 [B, C, H, W] in [0, 1] on the device of the artefact, of any strides: what is not contiguous is
-  /// copied. `sigma` is the standard deviation of the noise in units of [0, 1]. Returns x [B, C, H, W], contiguous and
-  /// not clipped.
+  /// `y` is float32 [B, C, H, W] on the device of the artefact, of any strides: what is not contiguous is copied; where
+  /// measurements are complex it is complex64, or float32 [B, C, H, W, 2]. `sigma` is the standard deviation of the noise
+  /// in units of [0, 1]. `weight` is lambda, in place of what the prior's rule gives for the noise level. Returns
+  /// x [B, C, H, W], contiguous and not clipped.
   ///
   /// Throws `Error`: invalid_type, invalid_device, invalid_shape, invalid_value where an input does not fit the
   /// metadata, invalid_argument where one is missing or not taken, internal where libtorch fails.
-  at::Tensor operator()(const at::Tensor& y, const PerEntry& sigma, const Extras& extras = {}) const {
+  at::Tensor operator()(const at::Tensor& y, const PerEntry& sigma, const Inputs& given = {},
+                        const std::optional<PerEntry>& weight = {}) const {
     if (!loader_) detail::fail(Code::invalid_state, "this restorer was moved from");
     at::Tensor x;
     guarded(Code::internal, "libtorch failed: ", [&] {
       const c10::NoGradGuard no_gradients;
       const detail::TensorFloat precision(metadata_);
       detail::Sizes sizes;
-      std::vector<at::Tensor> inputs = arrange(y, sigma, extras, sizes);
+      std::vector<at::Tensor> inputs = arrange(y, sigma, given, weight, sizes);
       std::vector<at::Tensor> outputs = loader_->boxed_run(std::move(inputs));
       if (outputs.size() != 1)
         detail::fail(Code::internal, "the artefact gave ", outputs.size(), " outputs, expected 1");
@@ -188,21 +191,30 @@ class Restorer {
   }
 
   /// All inputs, checked, contiguous and in the order of the artefact.
-  std::vector<at::Tensor> arrange(const at::Tensor& y, const PerEntry& sigma, const Extras& extras,
-                                  detail::Sizes& sizes) const {
-    for (const auto& [name, tensor] : {std::pair{"psf", &extras.psf}, std::pair{"mask", &extras.mask}})
-      if (tensor->defined()) metadata_.at(name);
-    check_tensor(metadata_.at("y"), y, sizes);
+  std::vector<at::Tensor> arrange(const at::Tensor& y, const PerEntry& sigma, const Inputs& given,
+                                  const std::optional<PerEntry>& weight, detail::Sizes& sizes) const {
+    for (const auto& [name, tensor] : given)
+      if (const Port& port = metadata_.at(name); port.content != "psf" && port.content != "mask")
+        detail::fail(Code::invalid_argument, name, " is an argument of its own");
+    const Port& measured = metadata_.at("y");
+    const bool is_complex = measured.is_complex() && y.defined() && y.is_complex();
+    const at::Tensor observation =
+        is_complex && y.scalar_type() == at::kComplexFloat ? at::view_as_real(y.resolve_conj()) : y;
+    check_tensor(measured, observation, sizes);
     const std::vector<float> sigmas = detail::per_entry("sigma", sigma.values(), y.size(0));
-    const std::vector<float> weights = extras.weight ? detail::per_entry("weight", extras.weight->values(), y.size(0))
-                                                     : detail::default_weights(metadata_, sigmas);
+    const std::vector<float> weights = weight ? detail::per_entry("weight", weight->values(), y.size(0))
+                                              : detail::default_weights(metadata_, sigmas);
+    const auto find = [&](const Port& port) {
+      const auto found = given.find(port.name);
+      return found == given.end() ? at::Tensor() : found->second;
+    };
     std::vector<at::Tensor> inputs;
     for (const Port& port : metadata_.inputs) {
-      if (port.name == "sigma") inputs.push_back(vector(sigmas));
-      if (port.name == "weight") inputs.push_back(vector(weights));
-      if (port.name == "y") inputs.push_back(image(port, y, sizes));
-      if (port.name == "mask") inputs.push_back(image(port, extras.mask, sizes));
-      if (port.name == "psf") inputs.push_back(psf(port, extras.psf));
+      if (port.content == "noise level") inputs.push_back(vector(sigmas));
+      if (port.content == "weight") inputs.push_back(vector(weights));
+      if (port.content == "measurement") inputs.push_back(image(port, observation, sizes));
+      if (port.content == "mask") inputs.push_back(image(port, find(port), sizes));
+      if (port.content == "psf") inputs.push_back(psf(port, find(port)));
     }
     return inputs;
   }
@@ -211,7 +223,7 @@ class Restorer {
     if (!tensor.defined()) detail::fail(Code::invalid_argument, "this artefact needs a ", port.name);
     check_tensor(port, tensor, sizes);
     at::Tensor result = tensor.detach().contiguous();
-    const bool is_mask = port.name == "mask";
+    const bool is_mask = port.content == "mask";
     if (result.is_cpu()) {
       is_mask ? detail::check_mask(values(result)) : detail::check_finite(port.name, values(result));
     } else if (!at::isfinite(result).all().item<bool>()) {
@@ -223,7 +235,7 @@ class Restorer {
   }
 
   at::Tensor psf(const Port& port, const at::Tensor& tensor) const {
-    if (!tensor.defined()) detail::fail(Code::invalid_argument, "this artefact needs a psf");
+    if (!tensor.defined()) detail::fail(Code::invalid_argument, "this artefact needs a ", port.name);
     if (tensor.scalar_type() != at::kFloat)
       detail::fail(Code::invalid_type, "psf must be a tensor of float32, got ", at::toString(tensor.scalar_type()));
     if (tensor.dim() != 2)

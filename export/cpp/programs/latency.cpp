@@ -7,6 +7,7 @@
 #include <chrono>
 #include <cmath>
 #include <cstdio>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -62,9 +63,9 @@ void measure(const Options& options) {
                      height = count("height", "321"), width = count("width", "481");
   const double sigma = fastreg::programs::parse_sigma(options.get("sigma", "0.1"));
   if (options.values.count("threads") != 0) at::set_num_threads(static_cast<int>(count("threads", "1")));
-  fastreg::Extras extras;
+  std::optional<fastreg::PerEntry> weight;
   if (options.values.count("weight") != 0)
-    extras.weight = fastreg::programs::parse_number("weight", options.get("weight"));
+    weight = fastreg::programs::parse_number("weight", options.get("weight"));
 
   auto start = Clock::now();
   const fastreg::Restorer restorer(options.names[0]);
@@ -72,16 +73,20 @@ void measure(const Options& options) {
   const fastreg::Metadata& metadata = restorer.metadata();
   const at::Device device(metadata.device == "cuda" ? at::kCUDA : at::kCPU);
   at::manual_seed(0);
-  const at::Tensor y = at::rand({batch, metadata.at("y").shape[1].maximum, height, width}).to(device);
-  if (metadata.find("mask") != nullptr)
-    extras.mask = at::rand({batch, 1, height, width}).gt(0.3).to(at::kFloat).to(device);
-  if (const fastreg::Port* psf = metadata.find("psf"))
-    extras.psf = at::rand({psf->shape[0].maximum, psf->shape[1].maximum}).to(device);
+  at::Tensor y;
+  fastreg::Inputs inputs;
+  const fastreg::detail::Sizes sizes{{"B", batch}, {"H", height}, {"W", width}};
+  for (const fastreg::Port& port : metadata.inputs) {
+    const at::Tensor values = at::rand(fastreg::detail::resolve(port, sizes)).to(device);
+    if (port.content == "measurement") y = values;
+    if (port.content == "psf") inputs[port.name] = values;
+    if (port.content == "mask") inputs[port.name] = values.gt(0.3).to(at::kFloat);
+  }
 
   at::Tensor x;
   const auto restore = [&] {
     const auto begin = Clock::now();
-    x = restorer(y, sigma, extras);
+    x = restorer(y, sigma, inputs, weight);
     if (device.is_cuda()) x.select(0, 0).select(0, 0).select(0, 0).select(0, 0).item<float>();  // wait for the device
     return milliseconds(begin);
   };
@@ -100,7 +105,7 @@ void measure(const Options& options) {
       quoted(FASTREG_VERSION).c_str(), quoted(TORCH_VERSION).c_str(), quoted(metadata.task).c_str(),
       quoted(metadata.prior).c_str(), quoted(metadata.precision).c_str());
   std::printf("\"device\": %s, \"threads\": %d, \"iterations\": %lld, \"shape\": %s, \"samples\": %lld, ",
-              quoted(metadata.device).c_str(), at::get_num_threads(), static_cast<long long>(metadata.iterations),
+              quoted(metadata.device).c_str(), at::get_num_threads(), static_cast<long long>(metadata.schedule.size()),
               fastreg::detail::to_text(y.sizes()).c_str(), static_cast<long long>(samples));
   std::printf("\"load_ms\": %f, \"first_ms\": %f, \"p50_ms\": %s, \"p90_ms\": %s, \"p99_ms\": %s}\n", load, first,
               percentile(times, 0.5, 1).c_str(), percentile(times, 0.9, 64).c_str(),

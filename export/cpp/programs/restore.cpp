@@ -26,10 +26,9 @@ class CompiledBackend final : public Backend {
     check(fastreg_set_input(handle_.get(), "y", job.y.data(), job.shape.data(), nullptr, 4));
     check(fastreg_set_number(handle_.get(), "sigma", job.sigma));
     if (job.weight) check(fastreg_set_number(handle_.get(), "weight", *job.weight));
-    if (!job.psf.empty())
-      check(fastreg_set_input(handle_.get(), "psf", job.psf.data(), job.psf_shape.data(), nullptr, 2));
-    const std::int64_t mask_shape[4] = {job.shape[0], 1, job.shape[2], job.shape[3]};
-    if (!job.mask.empty()) check(fastreg_set_input(handle_.get(), "mask", job.mask.data(), mask_shape, nullptr, 4));
+    for (const auto& [name, array] : job.inputs)
+      check(fastreg_set_input(handle_.get(), name.c_str(), array.values.data(), array.shape.data(), nullptr,
+                              static_cast<std::int32_t>(array.shape.size())));
     check(fastreg_set_output(handle_.get(), x.data(), job.result.data(), nullptr, 4));
     check(fastreg_commit(handle_.get()));
     check(fastreg_execute(handle_.get()));

@@ -3,6 +3,8 @@
 #include <algorithm>
 #include <cmath>
 #include <cstdio>
+#include <cstdlib>
+#include <new>
 #include <stdexcept>
 
 #include "fastreg/checks.hpp"
@@ -17,12 +19,12 @@ constexpr double inpaint_sigma = 0.01;  // noise of known pixels, where none is 
 constexpr const char* usage =
     " ARTEFACT INPUT.png OUTPUT.png [options]\n"
     "\n"
-    "Restores one image. Grey or RGB, 8 or 16 bits, as it came; alpha is kept as it is.\n"
+    "Restores one image. Grey or RGB, 8 or 16 bits, as it came; alpha is kept where the size is.\n"
     "\n"
     "  --sigma S      standard deviation of the noise in units of [0, 1], such as 0.1 or 25/255\n"
     "  --weight W     weight of the prior; by default what it was tuned to\n"
-    "  --psf P        for deblurring: gaussian:SIZE:STD, or a grey PNG\n"
-    "  --mask FILE    for inpainting: a PNG, not zero where a pixel is known\n";
+    "  --psf P        where the artefact takes a PSF: gaussian:SIZE:STD, or a grey PNG\n"
+    "  --mask FILE    where it takes a mask: a PNG, not zero where a pixel is known\n";
 
 /// A PNG in memory.
 class Picture {
@@ -30,6 +32,21 @@ class Picture {
   explicit Picture(const std::string& path) {
     char message[PNG_FILE_MESSAGE];
     if (!png_file_read(path.c_str(), &file_, message)) throw std::runtime_error("cannot read " + path + ": " + message);
+  }
+  /// A black picture of another size and other colours, with the depth and the colour profile of `like`.
+  Picture(const Picture& like, std::int64_t height, std::int64_t width, int colours) {
+    file_.height = static_cast<std::uint32_t>(height);
+    file_.width = static_cast<std::uint32_t>(width);
+    file_.channels = colours;
+    file_.bits = like.file_.bits;
+    file_.samples = static_cast<std::uint16_t*>(
+        std::calloc(pixels() * static_cast<std::size_t>(colours), sizeof(std::uint16_t)));
+    if (file_.samples == nullptr) throw std::bad_alloc();
+    if (like.file_.icc == nullptr || colours != like.colours()) return;
+    file_.icc = static_cast<unsigned char*>(std::malloc(like.file_.icc_size));
+    if (file_.icc == nullptr) return;
+    std::copy_n(like.file_.icc, like.file_.icc_size, file_.icc);
+    file_.icc_size = like.file_.icc_size;
   }
   Picture(const Picture&) = delete;
   Picture& operator=(const Picture&) = delete;
@@ -62,50 +79,57 @@ class Picture {
 };
 
 /// The PSF of an option: gaussian:SIZE:STD in pixels, centred at SIZE / 2, or a grey PNG.
-void read_psf(const std::string& text, Job& job) {
+Array read_psf(const std::string& text) {
+  Array psf;
   if (text.rfind("gaussian:", 0) != 0) {
     const Picture picture(text);
-    job.psf_shape = {picture.height(), picture.width()};
+    psf.shape = {picture.height(), picture.width()};
     for (std::size_t k = 0; k < picture.pixels(); ++k) {
       if (picture.value(k, 0) != picture.value(k, picture.colours() - 1))
         throw UsageError("the PSF " + text + " is a colour image, expected a grey one");
-      job.psf.push_back(picture.value(k, 0));
+      psf.values.push_back(picture.value(k, 0));
     }
-    return;
+    return psf;
   }
   const std::size_t colon = text.find(':', 9);
   if (colon == std::string::npos) throw UsageError("a Gaussian PSF is written gaussian:SIZE:STD, got \"" + text + "\"");
   const std::int64_t size = parse_count("the size of a PSF", text.substr(9, colon - 9));
   const double std = parse_number("the standard deviation of a PSF", text.substr(colon + 1));
   if (size > 4096) throw UsageError("the size of a PSF must be at most 4096, got " + text);
-  job.psf_shape = {size, size};
+  psf.shape = {size, size};
   const auto tap = [&](std::int64_t k) {
     return std::exp(-0.5 * std::pow(static_cast<double>(k - size / 2) / std, 2));
   };
   for (std::int64_t i = 0; i < size; ++i)
-    for (std::int64_t j = 0; j < size; ++j) job.psf.push_back(static_cast<float>(tap(i) * tap(j)));
+    for (std::int64_t j = 0; j < size; ++j) psf.values.push_back(static_cast<float>(tap(i) * tap(j)));
+  return psf;
 }
 
-/// One where a pixel of the file is not zero in some channel.
-void read_mask(const std::string& path, Job& job) {
+/// One where a pixel of the file is not zero in some channel, for each entry and channel that the artefact wants.
+Array read_mask(const std::string& path, const Port& port, const Job& job) {
   const Picture picture(path);
   if (picture.height() != job.shape[2] || picture.width() != job.shape[3])
     throw UsageError("the mask " + path + " has another size than the image");
+  Array mask{{}, {job.shape[0], port.shape[1].maximum, job.shape[2], job.shape[3]}};
   bool any = false;
-  for (std::int64_t b = 0; b < job.shape[0]; ++b)
+  for (std::int64_t plane = 0; plane < mask.shape[0] * mask.shape[1]; ++plane)
     for (std::size_t k = 0; k < picture.pixels(); ++k) {
       float known = 0;
       for (int c = 0; c < picture.colours(); ++c) known = std::max(known, picture.value(k, c));
-      job.mask.push_back(known > 0 ? 1.0F : 0.0F);
+      mask.values.push_back(known > 0 ? 1.0F : 0.0F);
       any |= known > 0;
     }
   if (!any) throw UsageError("the mask " + path + " is zero everywhere, expected non-zero where a pixel is known");
+  return mask;
 }
 
 /// Arrange the channels: grey is repeated for a prior of colours, colours go one by one through a prior of grey.
 void arrange(const Picture& picture, const Metadata& metadata, Job& job) {
-  const std::int64_t channels = metadata.at("y").shape[1].maximum;
-  const bool split = channels == 1;
+  const std::int64_t channels = metadata.at("y").shape[1].maximum, restored = metadata.output.shape[1].maximum;
+  if (channels != restored && picture.colours() != channels)
+    throw UsageError("this artefact for " + metadata.task + " takes a picture of " + std::to_string(channels) +
+                     " channel, this one has " + std::to_string(picture.colours()));
+  const bool split = channels == 1 && restored == 1;
   job.shape = {split ? picture.colours() : 1, channels, picture.height(), picture.width()};
   for (std::int64_t plane = 0; plane < job.shape[0] * channels; ++plane)
     for (std::size_t k = 0; k < picture.pixels(); ++k)
@@ -113,7 +137,7 @@ void arrange(const Picture& picture, const Metadata& metadata, Job& job) {
   job.result = detail::result_shape(metadata, job.shape);
 }
 
-/// Put the part of the result that the picture shows back; a grey picture takes the mean of the planes.
+/// Put the middle of the result, or all of it, into a picture; a grey picture takes the mean of the planes.
 void collect(const std::vector<float>& x, const Job& job, Picture& picture) {
   const std::int64_t planes = job.result[0] * job.result[1], height = job.result[2], width = job.result[3];
   const std::int64_t top = (height - picture.height()) / 2, left = (width - picture.width()) / 2;
@@ -129,6 +153,21 @@ void collect(const std::vector<float>& x, const Job& job, Picture& picture) {
   }
 }
 
+/// Write what was restored: in the frame of the observation where pixels are of one size, else whole.
+void deliver(const std::vector<float>& x, const Job& job, const Metadata& metadata, Picture& source,
+             const std::string& path) {
+  const bool enlarged = metadata.output.shape[2].scale != 1 || metadata.output.shape[3].scale != 1;
+  if (!enlarged && job.shape[1] == job.result[1]) {
+    collect(x, job, source);
+    source.write(path);
+    return;
+  }
+  const int colours = job.shape[1] == job.result[1] ? source.colours() : static_cast<int>(job.result[1]);
+  Picture result(source, enlarged ? job.result[2] : source.height(), enlarged ? job.result[3] : source.width(), colours);
+  collect(x, job, result);
+  result.write(path);
+}
+
 /// Everything that has to be right before the image is looked at.
 void prepare(const Options& options, const Metadata& metadata, Job& job) {
   if (options.values.count("sigma") != 0)
@@ -138,10 +177,14 @@ void prepare(const Options& options, const Metadata& metadata, Job& job) {
   else
     throw UsageError(metadata.task + " needs --sigma: a number in units of [0, 1] such as 0.1 or 25/255");
   if (options.values.count("weight") != 0) job.weight = parse_number("weight", options.get("weight"));
-  for (const char* name : {"psf", "mask"}) {
-    const bool given = options.values.count(name) != 0, taken = metadata.find(name) != nullptr;
-    if (given && !taken) throw UsageError("this artefact for " + metadata.task + " takes no --" + name);
-    if (!given && taken) throw UsageError("this artefact for " + metadata.task + " needs --" + name);
+  if (metadata.at("y").is_complex())
+    throw UsageError("this artefact for " + metadata.task + " takes complex measurements, which no PNG holds");
+  for (const char* content : {"psf", "mask"}) {
+    const bool given = options.values.count(content) != 0;
+    const bool taken = std::any_of(metadata.inputs.begin(), metadata.inputs.end(),
+                                   [&](const Port& port) { return port.content == content; });
+    if (given && !taken) throw UsageError("this artefact for " + metadata.task + " takes no --" + content);
+    if (!given && taken) throw UsageError("this artefact for " + metadata.task + " needs --" + content);
   }
 }
 
@@ -163,13 +206,14 @@ int restore_main(int count, char** arguments, const Program& program, const Open
     const Metadata& metadata = backend->metadata();
     Job job;
     prepare(options, metadata, job);
-    if (options.values.count("psf") != 0) read_psf(options.get("psf"), job);
+    for (const Port& port : metadata.inputs)
+      if (port.content == "psf") job.inputs[port.name] = read_psf(options.get("psf"));
     failed = 1;
     Picture picture(options.names[1]);
     arrange(picture, metadata, job);
-    if (options.values.count("mask") != 0) read_mask(options.get("mask"), job);
-    collect(backend->run(job), job, picture);
-    picture.write(options.names[2]);
+    for (const Port& port : metadata.inputs)
+      if (port.content == "mask") job.inputs[port.name] = read_mask(options.get("mask"), port, job);
+    deliver(backend->run(job), job, metadata, picture, options.names[2]);
     return 0;
   } catch (const UsageError& error) {
     failed = 2;

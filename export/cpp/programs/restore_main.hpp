@@ -4,6 +4,7 @@
 #include <array>
 #include <cstdint>
 #include <functional>
+#include <map>
 #include <memory>
 #include <optional>
 #include <string>
@@ -14,16 +15,20 @@
 
 namespace fastreg::programs {
 
+/// A dense array, row by row.
+struct Array {
+  std::vector<float> values;
+  std::vector<std::int64_t> shape;
+};
+
 /// One call of an artefact, as dense arrays.
 struct Job {
   std::array<std::int64_t, 4> shape{};   ///< [batch, channels, height, width] of y
-  std::array<std::int64_t, 4> result{};  ///< the same of x: larger where the blur has the boundary rule valid
+  std::array<std::int64_t, 4> result{};  ///< the same of x
   std::vector<float> y;
   double sigma = 0;
   std::optional<double> weight;
-  std::array<std::int64_t, 2> psf_shape{};
-  std::vector<float> psf;   ///< [height, width], or empty
-  std::vector<float> mask;  ///< [batch, 1, height, width], or empty
+  std::map<std::string, Array> inputs;  ///< what else the artefact takes, by the names in its metadata
 };
 
 /// A loaded artefact.

@@ -25,9 +25,7 @@ class OnnxBackend final : public Backend {
     const auto weight = static_cast<float>(job.weight.value_or(0));
     OnnxCall call{.y = job.y, .shape = job.shape, .sigma = {&sigma, 1}};
     if (job.weight) call.weight = {&weight, 1};
-    call.psf = job.psf;
-    call.psf_shape = job.psf_shape;
-    call.mask = job.mask;
+    for (const auto& [name, array] : job.inputs) call.inputs[name] = {array.values, array.shape};
     return restorer_(call);
   }
 

@@ -100,15 +100,15 @@ const Port& port_of(const fastreg_restorer& self, const char* name) {
   return self.metadata().at(name);
 }
 
-bool is_number(std::string_view name) { return name == "sigma" || name == "weight"; }
+bool is_number(const Port& port) { return port.content == "noise level" || port.content == "weight"; }
 
 /// Check the shape of an input against the artefact; a PSF and numbers may be smaller than their port.
 void check_input(const Port& port, const Strided<const float>& source, Sizes& sizes) {
-  if (port.name == "psf") {
+  if (port.content == "psf") {
     if (source.shape.size() != 2 || source.shape[0] > port.shape[0].maximum || source.shape[1] > port.shape[1].maximum)
       fail(Code::invalid_shape, "the PSF must have two dimensions and at most ", port.shape[0].maximum, " x ",
            port.shape[1].maximum, " pixels, got ", fastreg::detail::to_text(source.shape));
-  } else if (!is_number(port.name)) {
+  } else if (!is_number(port)) {
     fastreg::detail::check_shape(port, source.shape, sizes);
   } else if (source.shape.size() > 1) {
     fail(Code::invalid_shape, port.name, " must have at most one dimension, got ",
@@ -156,13 +156,16 @@ void execute(fastreg_restorer& self) {
     float* target = input.staged.mutable_data_ptr<float>();
     input.source.for_each([&](const float value) { *target++ = value; });
   }
-  const auto staged = [&](const char* name) {
+  const auto staged = [&](const std::string& name) {
     const auto found = self.inputs.find(name);
     return found == self.inputs.end() ? at::Tensor() : found->second.staged.to(device);
   };
-  fastreg::Extras extras{.psf = staged("psf"), .mask = staged("mask")};
-  if (self.inputs.count("weight") + self.numbers.count("weight") != 0) extras.weight = per_entry(self, "weight");
-  const at::Tensor x = self.restorer(staged("y"), per_entry(self, "sigma"), extras).cpu();
+  fastreg::Inputs given;
+  for (const Port& port : self.metadata().inputs)
+    if (port.content == "psf" || port.content == "mask") given[port.name] = staged(port.name);
+  std::optional<fastreg::PerEntry> weight;
+  if (self.inputs.count("weight") + self.numbers.count("weight") != 0) weight = per_entry(self, "weight");
+  const at::Tensor x = self.restorer(staged("y"), per_entry(self, "sigma"), given, weight).cpu();
   if (x.sizes() != at::IntArrayRef(self.output.shape))
     fail(Code::invalid_shape, "the result has the shape ", fastreg::detail::to_text(x.sizes()), ", the output has ",
          fastreg::detail::to_text(self.output.shape));
@@ -191,16 +194,19 @@ const char* fastreg_metadata(const fastreg_restorer* restorer) {
   return restorer == nullptr ? nullptr : restorer->metadata().json.c_str();
 }
 
-fastreg_status fastreg_limits(fastreg_restorer* restorer, const char* name, int32_t* dimensions, int64_t minimum[4],
-                              int64_t maximum[4]) {
+fastreg_status fastreg_limits(fastreg_restorer* restorer, const char* name, int32_t* dimensions, int64_t minimum[FASTREG_MAX_DIMENSIONS],
+                              int64_t maximum[FASTREG_MAX_DIMENSIONS]) {
   return with(restorer, "fastreg_limits", [&](fastreg_restorer& self) {
     const bool is_output = name != nullptr && std::strcmp(name, "x") == 0;
     const Port& port = is_output ? self.metadata().output : port_of(self, name);
-    if (dimensions != nullptr) *dimensions = static_cast<int32_t>(port.shape.size());
+    if (dimensions != nullptr) *dimensions = static_cast<int32_t>(port.shape.size()) + (port.is_complex() ? 1 : 0);
     for (std::size_t k = 0; k < port.shape.size(); ++k) {
       if (minimum != nullptr) minimum[k] = port.shape[k].minimum;
       if (maximum != nullptr) maximum[k] = port.shape[k].maximum;
     }
+    if (!port.is_complex()) return;
+    if (minimum != nullptr) minimum[port.shape.size()] = 2;
+    if (maximum != nullptr) maximum[port.shape.size()] = 2;
   });
 }
 
@@ -222,7 +228,7 @@ fastreg_status fastreg_set_input(fastreg_restorer* restorer, const char* name, c
 fastreg_status fastreg_set_number(fastreg_restorer* restorer, const char* name, double value) {
   return with(restorer, "fastreg_set_number", [&](fastreg_restorer& self) {
     const Port& port = port_of(self, name);
-    if (!is_number(port.name)) fail(Code::invalid_argument, "the input \"", port.name, "\" is an array, not a number");
+    if (!is_number(port)) fail(Code::invalid_argument, "the input \"", port.name, "\" is an array, not a number");
     const float number = static_cast<float>(value);
     fastreg::detail::check_positive(port.name, {&number, 1});
     self.committed = false;

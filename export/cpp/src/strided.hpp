@@ -2,7 +2,6 @@
 #pragma once
 
 #include <algorithm>
-#include <array>
 #include <cstdint>
 #include <cstdlib>
 #include <limits>
@@ -29,29 +28,32 @@ struct Strided {
   /// Call `visit(element)` for every element, the last dimension fastest.
   template <typename Visit>
   void for_each(Visit&& visit) const {
-    std::array<std::int64_t, 4> sizes{1, 1, 1, 1}, steps{0, 0, 0, 0};
-    std::copy(shape.begin(), shape.end(), sizes.end() - static_cast<std::ptrdiff_t>(shape.size()));
-    std::copy(strides.begin(), strides.end(), steps.end() - static_cast<std::ptrdiff_t>(strides.size()));
-    for (std::int64_t b = 0; b < sizes[0]; ++b)
-      for (std::int64_t c = 0; c < sizes[1]; ++c)
-        for (std::int64_t i = 0; i < sizes[2]; ++i)
-          for (std::int64_t j = 0; j < sizes[3]; ++j)
-            visit(data[b * steps[0] + c * steps[1] + i * steps[2] + j * steps[3]]);
+    visit_all(visit, 0, data);
+  }
+
+ private:
+  template <typename Visit>
+  void visit_all(Visit& visit, std::size_t axis, Element* at) const {
+    if (axis == shape.size()) {
+      visit(*at);
+      return;
+    }
+    for (std::int64_t k = 0; k < shape[axis]; ++k) visit_all(visit, axis + 1, at + k * strides[axis]);
   }
 };
 
 /// A view of checked shape; throws `Error` (invalid_argument, invalid_shape) for null pointers, sizes below one, more
-/// than four dimensions, or offsets that no 64-bit number holds.
+/// than five dimensions, or offsets that no 64-bit number holds.
 template <typename Element>
 Strided<Element> make_strided(const std::string& name, Element* data, const std::int64_t* shape,
                               const std::int64_t* strides, std::int32_t dimensions) {
   if (data == nullptr) fail(Code::invalid_argument, "the data of ", name, " are a null pointer");
-  if (dimensions < 0 || dimensions > 4)
-    fail(Code::invalid_shape, name, " must have between 0 and 4 dimensions, got ", dimensions);
+  if (dimensions < 0 || dimensions > 5)
+    fail(Code::invalid_shape, name, " must have between 0 and 5 dimensions, got ", dimensions);
   if (shape == nullptr && dimensions > 0) fail(Code::invalid_argument, "the shape of ", name, " is a null pointer");
   Strided<Element> view{data, std::vector<std::int64_t>(shape, shape + dimensions),
                         std::vector<std::int64_t>(static_cast<std::size_t>(dimensions), 1)};
-  // an element may be 2^59 from the first one: in bytes, and summed over four dimensions, that still fits
+  // an element may be 2^59 from the first one: in bytes, and summed over five dimensions, that still fits
   constexpr std::int64_t limit = std::int64_t{1} << 59;
   std::int64_t count = 1;
   for (std::size_t k = view.shape.size(); k-- > 0;) {

@@ -18,7 +18,6 @@
 #include "fastreg.hpp"
 #include "fastreg/sha256.hpp"
 
-using fastreg::Extras;
 using fastreg::Restorer;
 
 static_assert(std::is_move_constructible_v<Restorer> && !std::is_copy_constructible_v<Restorer>);
@@ -52,8 +51,8 @@ void denoise(Restorer& restorer) {
   expect(restorer(y, at::full({2}, 0.1)).equal(x), "a tensor of noise levels");
   expect(restorer(y, std::vector<float>{0.1F, 0.1F}).equal(x), "a vector of noise levels");
   const double weight = (*restorer.metadata().weight_rule)(static_cast<double>(0.1F));
-  expect(restorer(y, 0.1, {.weight = weight}).equal(x), "the default weight is that of the rule");
-  expect(!restorer(y, 0.1, {.weight = 2 * weight}).equal(x), "a weight overrides the rule");
+  expect(restorer(y, 0.1, {}, weight).equal(x), "the default weight is that of the rule");
+  expect(!restorer(y, 0.1, {}, 2 * weight).equal(x), "a weight overrides the rule");
   const at::Tensor mixed = restorer(y, std::vector<float>{0.1F, 0.3F});
   expect(mixed[0].allclose(x[0], 1e-4, 1e-5) && !mixed[1].allclose(x[1], 1e-4, 1e-5), "entries are independent");
 
@@ -82,8 +81,8 @@ void denoise(Restorer& restorer) {
   refused("three sigmas", [&] { restorer(y, at::full({3}, 0.1)); });
   refused("sigma matrix", [&] { restorer(y, at::full({2, 1}, 0.1)); });
   refused("sigma integer", [&] { restorer(y, at::ones({2}, at::kInt)); });
-  refused("weight negative", [&] { restorer(y, 0.1, {.weight = -1.0}); });
-  refused("psf not taken", [&] { restorer(y, 0.1, {.psf = at::ones({3, 3})}); });
+  refused("weight negative", [&] { restorer(y, 0.1, {}, -1.0); });
+  refused("psf not taken", [&] { restorer(y, 0.1, {{"psf", at::ones({3, 3})}}); });
   refused("concurrency", [] { const Restorer none("anything.pt2", 0); });
 }
 
@@ -94,24 +93,24 @@ void deblur(const char* path) {
   const std::int64_t side = restorer.metadata().at("psf").shape[0].maximum;
   at::Tensor padded = at::zeros({side, side});
   padded.slice(0, side / 2 - 1, side / 2 + 2).slice(1, side / 2 - 1, side / 2 + 1).copy_(psf);
-  const at::Tensor x = restorer(y, 0.1, {.psf = psf});
-  expect(x.equal(restorer(y, 0.1, {.psf = padded})), "a small PSF is padded about its centre");
-  expect(x.allclose(restorer(y, 0.1, {.psf = 7 * psf}), 1e-4, 1e-5), "a PSF is divided by its sum");
+  const at::Tensor x = restorer(y, 0.1, {{"psf", psf}});
+  expect(x.equal(restorer(y, 0.1, {{"psf", padded}})), "a small PSF is padded about its centre");
+  expect(x.allclose(restorer(y, 0.1, {{"psf", 7 * psf}}), 1e-4, 1e-5), "a PSF is divided by its sum");
   refused("no psf", [&] { restorer(y, 0.1); });
-  refused("psf double", [&] { restorer(y, 0.1, {.psf = psf.to(at::kDouble)}); });
-  refused("psf of one dimension", [&] { restorer(y, 0.1, {.psf = psf.flatten()}); });
-  refused("psf too large", [&] { restorer(y, 0.1, {.psf = at::ones({side + 1, 1})}); });
-  refused("psf negative", [&] { restorer(y, 0.1, {.psf = -psf}); });
+  refused("psf double", [&] { restorer(y, 0.1, {{"psf", psf.to(at::kDouble)}); }});
+  refused("psf of one dimension", [&] { restorer(y, 0.1, {{"psf", psf.flatten()}}); });
+  refused("psf too large", [&] { restorer(y, 0.1, {{"psf", at::ones({side + 1, 1})}}); });
+  refused("psf negative", [&] { restorer(y, 0.1, {{"psf", -psf}}); });
 }
 
 void inpaint(const char* path) {
   const Restorer restorer(path, 2);
   const at::Tensor y = at::rand({2, 3, 18, 21}), mask = at::rand({2, 1, 18, 21}).gt(0.3).to(at::kFloat);
-  expect(at::isfinite(restorer(y, 0.1, {.mask = mask})).all().item<bool>(), "inpainting works");
+  expect(at::isfinite(restorer(y, 0.1, {{"mask", mask}})).all().item<bool>(), "inpainting works");
   refused("no mask", [&] { restorer(y, 0.1); });
-  refused("mask of booleans", [&] { restorer(y, 0.1, {.mask = mask.to(at::kBool)}); });
-  refused("mask of another size", [&] { restorer(y, 0.1, {.mask = mask.slice(3, 0, 20)}); });
-  refused("mask above one", [&] { restorer(y, 0.1, {.mask = mask * 2}); });
+  refused("mask of booleans", [&] { restorer(y, 0.1, {{"mask", mask.to(at::kBool)}}); });
+  refused("mask of another size", [&] { restorer(y, 0.1, {{"mask", mask.slice(3, 0, 20)}}); });
+  refused("mask above one", [&] { restorer(y, 0.1, {{"mask", mask * 2}}); });
 }
 
 }  // namespace

@@ -100,7 +100,7 @@ static void misuse_denoise(const char* path) {
 static void misuse_deblur(const char* path) {
   fastreg_restorer* r = open_or_die(path);
   int32_t dimensions = 0;
-  int64_t smallest[4], largest[4];
+  int64_t smallest[FASTREG_MAX_DIMENSIONS], largest[FASTREG_MAX_DIMENSIONS];
   accepted("limits", r, fastreg_limits(r, "psf", &dimensions, smallest, largest));
   if (dimensions != 2 || largest[0] > 60) wrong = 1;
   set_all(r);

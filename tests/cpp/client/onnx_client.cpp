@@ -78,7 +78,7 @@ void misuse(Restorer& restorer, const std::string& kind) {
   with("no sigma", [&](OnnxCall& call) { call.sigma = empty; });
   with("three sigmas", [&](OnnxCall& call) { call.sigma = three; });
   with("weight zero", [&](OnnxCall& call) { call.weight = zero; });
-  with("psf not taken", [&](OnnxCall& call) { call.psf = psf, call.psf_shape = {1, 1}; });
+  with("psf not taken", [&](OnnxCall& call) { call.inputs["psf"] = {psf, {1, 1}}; });
   expect(restorer(good).size() == y.size(), "a restorer works after it was misused");
 }
 
@@ -128,13 +128,13 @@ void deblur(const char* path) {
   for (float& value : seven) value *= 7;
   OnnxCall call{.y = y, .shape = {1, 3, height, width}, .sigma = sigma, .weight = weight};
   refused("no psf", [&] { restorer(call); });
-  call.psf = psf, call.psf_shape = {side + 1, side + 1};
+  call.inputs["psf"] = {psf, {side + 1, side + 1}};
   refused("psf too large", [&] { restorer(call); });
-  call.psf_shape = {3, 3};
+  call.inputs["psf"].shape = {3, 3};
   refused("psf of another size", [&] { restorer(call); });
-  call.psf = std::span(psf).first(6), call.psf_shape = {3, 2};
+  call.inputs["psf"] = {std::span(psf).first(6), {3, 2}};
   const std::vector<float> x = restorer(call);
-  call.psf = std::span(seven).first(6);
+  call.inputs["psf"].values = std::span(seven).first(6);
   expect(distance(x, restorer(call)) < 1e-6, "a PSF is divided by its sum");
   seven[1] = -1;
   refused("psf negative", [&] { restorer(call); });
@@ -149,9 +149,9 @@ void inpaint(const char* path) {
   for (float& value : mask) value = value > 0.3F ? 1.0F : 0.0F;
   OnnxCall call{.y = y, .shape = {2, 3, height, width}, .sigma = both, .weight = weight};
   refused("no mask", [&] { restorer(call); });
-  call.mask = std::span(mask).first(pixels);
+  call.inputs["mask"] = {std::span(mask).first(pixels), {2, 1, height, width}};
   refused("mask of another size", [&] { restorer(call); });
-  call.mask = mask;
+  call.inputs["mask"].values = mask;
   const std::vector<float> x = restorer(call);
   expect(std::all_of(x.begin(), x.end(), [](float value) { return std::isfinite(value); }), "inpainting works");
   mask[3] = 2;

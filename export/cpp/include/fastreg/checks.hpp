@@ -23,24 +23,32 @@ inline std::string to_text(std::span<const std::int64_t> shape) {
   return text + "]";
 }
 
-/// The shape that a port takes, such as "[B, 3, H, W]".
+/// The shape that a port takes, such as "[B, 3, 2H, W]".
 inline std::string to_text(const Port& port) {
   std::string text = "[";
-  for (const Dimension& size : port.shape)
-    text += (text.size() > 1 ? ", " : "") + (size.fixed() ? std::to_string(size.minimum) : size.symbol) +
-            (size.offset > 0 ? "+" : "") + (size.offset != 0 ? std::to_string(size.offset) : "");
-  return text + "]";
+  for (const Dimension& size : port.shape) {
+    text += text.size() > 1 ? ", " : "";
+    if (size.fixed()) {
+      text += std::to_string(size.minimum);
+      continue;
+    }
+    text += (size.scale != 1 ? std::to_string(size.scale) : "") + size.symbol + (size.offset > 0 ? "+" : "") +
+            (size.offset != 0 ? std::to_string(size.offset) : "");
+  }
+  return text + (port.is_complex() ? ", 2]" : "]");
 }
 
-/// Throw unless a shape fits its port; symbols are looked up in `sizes`, and entered there on their first use.
+/// Throw unless a shape in memory fits its port; symbols are looked up in `sizes`, and entered there on their first use.
 inline void check_shape(const Port& port, std::span<const std::int64_t> shape, Sizes& sizes) {
   static constexpr const char* names[] = {"batch", "channels", "height", "width"};
-  if (shape.size() != port.shape.size())
-    fail(Code::invalid_shape, port.name, " must have ", port.shape.size(), " dimensions, ", to_text(port), ", got ",
-         to_text(shape));
-  for (std::size_t k = 0; k < shape.size(); ++k) {
+  const std::size_t dimensions = port.shape.size();
+  const bool pairs = !port.is_complex() || (!shape.empty() && shape.back() == 2);
+  if (shape.size() != dimensions + (port.is_complex() ? 1 : 0) || !pairs)
+    fail(Code::invalid_shape, port.name, " must have ", dimensions + (port.is_complex() ? 1 : 0), " dimensions, ",
+         to_text(port), ", got ", to_text(shape));
+  for (std::size_t k = 0; k < dimensions; ++k) {
     const Dimension& expected = port.shape[k];
-    const char* what = shape.size() == 4 ? names[k] : shape.size() == 2 ? names[k + 2] : names[0];
+    const char* what = dimensions == 4 ? names[k] : dimensions == 2 ? names[k + 2] : names[0];
     if (expected.fixed() && shape[k] != expected.minimum)
       fail(Code::invalid_shape, port.name, " must have ", expected.minimum, " in the dimension ", what, ", ",
            to_text(port), ", got ", to_text(shape));
@@ -51,23 +59,27 @@ inline void check_shape(const Port& port, std::span<const std::int64_t> shape, S
       fail(Code::invalid_shape, port.name, " is too large: ", what, " must be at most ", expected.maximum, ", got ",
            shape[k]);
     if (expected.fixed()) continue;
-    const std::int64_t value = sizes.emplace(expected.symbol, shape[k] - expected.offset).first->second;
-    if (value + expected.offset != shape[k])
+    const std::int64_t scaled = shape[k] - expected.offset;
+    if (scaled % expected.scale != 0 || scaled < expected.scale)
+      fail(Code::invalid_shape, port.name, " must have the shape ", to_text(port), ", got ", to_text(shape));
+    const std::int64_t value = sizes.emplace(expected.symbol, scaled / expected.scale).first->second;
+    if (expected.scale * value != scaled)
       fail(Code::invalid_shape, port.name, " must agree with the other arrays in ", what, ": expected ",
-           value + expected.offset, ", got ", shape[k]);
+           expected.scale * value + expected.offset, ", got ", shape[k]);
   }
 }
 
-/// The shape that a port has once the symbols in it have sizes.
+/// The shape in memory that a port has once the symbols in it have sizes.
 inline std::vector<std::int64_t> resolve(const Port& port, const Sizes& sizes) {
   std::vector<std::int64_t> shape;
   for (const Dimension& size : port.shape) {
     const auto found = sizes.find(size.symbol);
     if (!size.fixed() && found == sizes.end())
       fail(Code::unsupported, "the size of ", port.name, " depends on ", size.symbol, ", which no observation has");
-    shape.push_back(size.fixed() ? size.minimum : found->second + size.offset);
+    shape.push_back(size.fixed() ? size.minimum : size.scale * found->second + size.offset);
     if (shape.back() < 1) fail(Code::invalid_file, "the metadata give ", port.name, " the shape ", to_text(shape));
   }
+  if (port.is_complex()) shape.push_back(2);
   return shape;
 }
 
@@ -78,7 +90,7 @@ inline std::size_t count(std::span<const std::int64_t> shape) {
   return result;
 }
 
-/// The shape of the result for an observation of a shape that fits.
+/// The shape of the result for an observation whose shape in memory fits.
 inline std::array<std::int64_t, 4> result_shape(const Metadata& metadata, std::span<const std::int64_t> y) {
   Sizes sizes;
   check_shape(metadata.at("y"), y, sizes);

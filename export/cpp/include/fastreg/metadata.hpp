@@ -18,23 +18,27 @@
 namespace fastreg {
 
 /// Version of the metadata that this library reads.
-inline constexpr std::int64_t schema = 1;
+inline constexpr std::int64_t schema = 2;
 
-/// One dimension: a fixed size, or a symbol such as "H" that has one value within a call, or that and a number, "H+4".
+/// One dimension: a fixed size, or a form of a size of the observation such as "H", "2H", "H+4": scale * H + offset.
 struct Dimension {
-  std::string symbol;       ///< empty where the size is fixed
-  std::int64_t offset = 0;  ///< what is added to the value of the symbol
+  std::string symbol;       ///< "B", "H" or "W"; empty where the size is fixed
+  std::int64_t scale = 1;   ///< what the value of the symbol is multiplied by
+  std::int64_t offset = 0;  ///< what is added to that
   std::int64_t minimum = 1;
   std::int64_t maximum = std::numeric_limits<std::int64_t>::max();
 
   bool fixed() const { return symbol.empty(); }
 };
 
-/// One input or the output: name, element type, dimensions.
+/// One input or output. Complex values are in memory as float32 with a trailing axis of 2, real and imaginary part.
 struct Port {
   std::string name;
-  std::string dtype;
+  std::string dtype;    ///< "float32" or "complex64"
+  std::string content;  ///< of an input: "measurement", "noise level", "weight", "psf" or "mask"
   std::vector<Dimension> shape;
+
+  bool is_complex() const { return dtype == "complex64"; }
 };
 
 /// The weight lambda as a function of the noise level sigma (in units of [0, 1]).
@@ -66,16 +70,14 @@ struct Metadata {
   std::string device;          ///< "cpu" or "cuda"
   std::string fastreg;         ///< version of fastreg that made it
   std::string torch;           ///< version of torch that made it
-  std::string task;            ///< "denoise", "deblur", "inpaint"
-  std::string operator_name;   ///< class of the degradation
-  std::string boundary;        ///< boundary rule of a blur, or empty
+  std::string task;            ///< "denoise", "deblur", "inpaint", …
+  std::string operator_kind;   ///< kind of the degradation
   std::string prior;           ///< name of the learned prior
   std::string weights_sha256;  ///< fingerprint of its weights
   std::string precision;       ///< "ieee", "tf32", "bf16", "fp16"
   std::string layout;          ///< "contiguous"
-  std::int64_t iterations = 0;
-  std::vector<Port> inputs;  ///< in the order of the call: y, sigma, weight, then psf or mask
-  Port output;
+  std::vector<Port> inputs;    ///< in the order of the call: y, sigma, weight, then those of the operator
+  Port output;                 ///< the restored image x
   std::vector<std::vector<float>> schedule;                    ///< one row an iteration
   std::vector<Port> state;                                     ///< the tensors between two iterations
   std::vector<std::pair<std::string, std::string>> checksums;  ///< SHA-256 of each file, where there are several
@@ -104,8 +106,31 @@ inline std::string text_or_empty(const json::Value& object, std::string_view key
   return found != nullptr && found->is_string() ? found->string() : "";
 }
 
+/// A form such as "2H-1".
+inline Dimension parse_form(const std::string& text) {
+  Dimension dimension;
+  const auto number = [&](const char* first, const char* last, std::int64_t& value) {
+    const auto [end, error] = std::from_chars(first, last, value);
+    return error == std::errc() && end == last && std::abs(value) <= 1000000;
+  };
+  const char* const begin = text.data();
+  const char* const end = begin + text.size();
+  const std::size_t letter = text.find_first_of("BHW");
+  bool well = letter != std::string::npos;
+  if (well) {
+    dimension.symbol = text[letter];
+    if (letter > 0) well = number(begin, begin + letter, dimension.scale) && dimension.scale > 0;
+    if (const char* tail = begin + letter + 1; well && tail != end)
+      well = (*tail == '+' || *tail == '-') && number(*tail == '+' ? tail + 1 : tail, end, dimension.offset);
+  }
+  if (!well) fail(Code::invalid_file, "the metadata have \"", text, "\" where a size such as \"H\" or \"2H+4\" belongs");
+  return dimension;
+}
+
 inline Port parse_port(const json::Value& value) {
-  Port port{value.at("name").string(), value.at("dtype").string(), {}};
+  Port port{value.at("name").string(), value.at("dtype").string(), text_or_empty(value, "content"), {}};
+  if (port.dtype != "float32" && port.dtype != "complex64")
+    fail(Code::unsupported, "the artefact has \"", port.name, "\" as ", port.dtype, ", expected float32 or complex64");
   const json::Array& sizes = value.at("shape").array();
   const auto limit = [&](const char* key, std::size_t k, std::int64_t fallback) {
     const json::Value* limits = value.find(key);
@@ -117,16 +142,7 @@ inline Port parse_port(const json::Value& value) {
   for (std::size_t k = 0; k < sizes.size(); ++k) {
     Dimension dimension;
     if (sizes[k].is_string()) {
-      const std::string& text = sizes[k].string();
-      const std::size_t sign = text.find_first_of("+-");
-      dimension.symbol = text.substr(0, sign);
-      if (sign != std::string::npos) {
-        const char* digits = text.data() + sign + (text[sign] == '+' ? 1 : 0);
-        const auto [end, error] = std::from_chars(digits, text.data() + text.size(), dimension.offset);
-        if (error != std::errc() || end != text.data() + text.size() || std::abs(dimension.offset) > 1000000)
-          fail(Code::invalid_file, "the metadata have \"", text, "\" where a size such as \"H\" or \"H+4\" belongs");
-      }
-      if (dimension.symbol.empty()) fail(Code::invalid_file, "the metadata have a size without a name");
+      dimension = parse_form(sizes[k].string());
       dimension.minimum = limit("min", k, dimension.minimum);
       dimension.maximum = limit("max", k, dimension.maximum);
     } else {
@@ -183,14 +199,15 @@ inline Metadata parse_metadata(const std::string& text) {
   metadata.precision = root.at("precision").string();
   metadata.fastreg = detail::text_or_empty(root, "fastreg");
   metadata.torch = detail::text_or_empty(root, "torch");
-  metadata.operator_name = detail::text_or_empty(root, "operator");
-  metadata.boundary = detail::text_or_empty(root, "boundary");
-  metadata.prior = detail::text_or_empty(root, "prior");
-  metadata.weights_sha256 = detail::text_or_empty(root, "weights_sha256");
+  metadata.operator_kind = detail::text_or_empty(root.at("operator"), "kind");
+  metadata.prior = detail::text_or_empty(root.at("prior"), "name");
+  metadata.weights_sha256 = detail::text_or_empty(root.at("prior"), "weights_sha256");
   metadata.layout = detail::text_or_empty(root, "layout");
-  if (const json::Value* iterations = root.find("iterations")) metadata.iterations = iterations->integer();
   for (const json::Value& input : root.at("inputs").array()) metadata.inputs.push_back(detail::parse_port(input));
-  metadata.output = detail::parse_port(root.at("output"));
+  const json::Array& outputs = root.at("outputs").array();
+  if (outputs.size() != 1)
+    detail::fail(Code::unsupported, "the artefact gives ", outputs.size(), " outputs, expected one image");
+  metadata.output = detail::parse_port(outputs[0]);
   if (const json::Value* rows = root.find("schedule")) metadata.schedule = detail::parse_schedule(*rows);
   if (const json::Value* state = root.find("state"))
     for (const json::Value& tensor : state->array()) metadata.state.push_back(detail::parse_port(tensor));
@@ -198,22 +215,32 @@ inline Metadata parse_metadata(const std::string& text) {
     for (const auto& [name, digest] : files->object()) metadata.checksums.emplace_back(name, digest.string());
   if (const json::Value* rule = root.find("weight_rule")) metadata.weight_rule = detail::parse_weight_rule(*rule);
 
-  const std::pair<const char*, std::size_t> known[] = {{"y", 4}, {"sigma", 1}, {"weight", 1}, {"psf", 2}, {"mask", 4}};
+  const std::pair<const char*, std::size_t> known[] = {
+      {"measurement", 4}, {"noise level", 1}, {"weight", 1}, {"psf", 2}, {"mask", 4}};
   for (const Port& port : metadata.inputs) {
-    const auto fits = [&](const auto& entry) { return port.name == entry.first && port.shape.size() == entry.second; };
+    const auto fits = [&](const auto& entry) {
+      return port.content == entry.first && port.shape.size() == entry.second;
+    };
     if (std::none_of(std::begin(known), std::end(known), fits))
-      detail::fail(Code::unsupported, "the artefact takes an input \"", port.name, "\" of ", port.shape.size(),
+      detail::fail(Code::unsupported, "the artefact takes an input \"", port.name, "\" with a ",
+                   port.content.empty() ? "content that is not named" : port.content, " of ", port.shape.size(),
                    " dimensions, which this library cannot fill");
-    if (port.dtype != "float32")
-      detail::fail(Code::unsupported, "the artefact takes \"", port.name, "\" as ", port.dtype, ", expected float32");
+    if (port.is_complex() && port.name != "y")
+      detail::fail(Code::unsupported, "the artefact takes \"", port.name, "\" as complex64, expected float32");
+    if (port.content == "psf" && !(port.shape[0].fixed() && port.shape[1].fixed()))
+      detail::fail(Code::unsupported, "the artefact takes a PSF of any size, expected a fixed one");
   }
-  for (const char* name : {"y", "sigma", "weight"})
-    if (metadata.find(name) == nullptr) detail::fail(Code::invalid_file, "the metadata lack the input \"", name, "\"");
-  if (const Port* psf = metadata.find("psf"); psf != nullptr && !(psf->shape[0].fixed() && psf->shape[1].fixed()))
-    detail::fail(Code::unsupported, "the artefact takes a PSF of any size, expected a fixed one");
+  const std::pair<const char*, const char*> first[] = {{"y", "measurement"}, {"sigma", "noise level"}, {"weight", "weight"}};
+  for (std::size_t k = 0; k < metadata.inputs.size() || k < std::size(first); ++k) {
+    const bool is_first = k < metadata.inputs.size() && metadata.inputs[k].content == first[std::min<std::size_t>(k, 2)].second;
+    if (k < std::size(first) && !(is_first && metadata.inputs[k].name == first[k].first))
+      detail::fail(Code::invalid_file, "the metadata lack the input \"", first[k].first, "\" in its place");
+    if (k >= std::size(first) && metadata.inputs[k].content != "psf" && metadata.inputs[k].content != "mask")
+      detail::fail(Code::invalid_file, "the metadata have the input \"", metadata.inputs[k].name, "\" twice");
+  }
   if (!metadata.layout.empty() && metadata.layout != "contiguous")
     detail::fail(Code::unsupported, "the artefact takes the layout ", metadata.layout, ", expected contiguous");
-  if (metadata.output.shape.size() != 4)
+  if (metadata.output.shape.size() != 4 || metadata.output.is_complex())
     detail::fail(Code::unsupported, "the output of the artefact is not [B, C, H, W]");
   return metadata;
 }

@@ -9,6 +9,7 @@
 #include <filesystem>
 #include <fstream>
 #include <iterator>
+#include <list>
 #include <map>
 #include <memory>
 #include <span>
@@ -24,15 +25,21 @@
 
 namespace fastreg {
 
+/// A dense array of the caller, row by row.
+struct OnnxArray {
+  std::span<const float> values;
+  std::vector<std::int64_t> shape;
+};
+
 /// One call, as dense arrays of the caller, which are read during the call only.
 struct OnnxCall {
-  std::span<const float> y;             ///< [B, C, H, W] in [0, 1]
+  std::span<const float> y;             ///< [B, C, H, W]; with a last axis of 2 where it is complex: real, imaginary
   std::array<std::int64_t, 4> shape{};  ///< B, C, H, W
   std::span<const float> sigma;         ///< one noise level, or one for each entry, in units of [0, 1]
   std::span<const float> weight = {};   ///< lambda likewise; empty: by the prior's rule
-  std::span<const float> psf = {};      ///< [height, width], at most of the artefact's size; is divided by its sum
-  std::array<std::int64_t, 2> psf_shape{};
-  std::span<const float> mask = {};  ///< [B, 1, H, W] in [0, 1]
+  /// What else the metadata list, by name. A PSF [height, width], at most of the artefact's size, is divided by its sum;
+  /// a mask is [B, 1, H, W] in [0, 1].
+  std::map<std::string, OnnxArray> inputs = {};
 };
 
 /// How ONNX Runtime is to run an artefact.
@@ -149,15 +156,17 @@ class OnnxInputs {
     const std::int64_t batch = call.shape[0];
     sigma_ = per_entry("sigma", call.sigma, batch);
     weight_ = call.weight.empty() ? default_weights(metadata, sigma_) : per_entry("weight", call.weight, batch);
-    if (const Port* port = metadata.find("psf"))
-      psf_ = prepare_psf(*port, call.psf, call.psf_shape[0], call.psf_shape[1]);
     for (const Port& port : metadata.inputs) {
       const std::vector<std::int64_t> shape = resolve(port, sizes_);
-      if (port.name == "y") values_.emplace(port.name, view(call.y, shape));
-      if (port.name == "mask") values_.emplace(port.name, view(call.mask, shape));
-      if (port.name == "sigma") values_.emplace(port.name, view(sigma_, shape));
-      if (port.name == "weight") values_.emplace(port.name, view(weight_, shape));
-      if (port.name == "psf") values_.emplace(port.name, view(psf_, shape));
+      if (port.content == "measurement") values_.emplace(port.name, view(call.y, shape));
+      if (port.content == "noise level") values_.emplace(port.name, view(sigma_, shape));
+      if (port.content == "weight") values_.emplace(port.name, view(weight_, shape));
+      if (port.content == "mask") values_.emplace(port.name, view(call.inputs.at(port.name).values, shape));
+      if (port.content == "psf") {
+        const OnnxArray& psf = call.inputs.at(port.name);
+        psfs_.push_back(prepare_psf(port, psf.values, psf.shape[0], psf.shape[1]));
+        values_.emplace(port.name, view(psfs_.back(), shape));
+      }
     }
   }
   OnnxInputs(const OnnxInputs&) = delete;
@@ -174,31 +183,40 @@ class OnnxInputs {
 
  private:
   void check(const Metadata& metadata, const OnnxCall& call) {
-    check_shape(metadata.at("y"), call.shape, sizes_);
-    const std::int64_t pixels = call.shape[0] * call.shape[2] * call.shape[3];
-    check_count("y", call.y, call.shape[1] * pixels);
+    const Port& measured = metadata.at("y");
+    std::vector<std::int64_t> shape(call.shape.begin(), call.shape.end());
+    if (measured.is_complex()) shape.push_back(2);
+    check_shape(measured, shape, sizes_);
+    check_count("y", call.y, static_cast<std::int64_t>(count(shape)));
     check_finite("y", call.y);
-    for (const auto& [name, values] : {std::pair{"psf", call.psf}, std::pair{"mask", call.mask}}) {
-      if (!values.empty()) metadata.at(name);
-      if (values.empty() && metadata.find(name) != nullptr)
-        fail(Code::invalid_argument, "this artefact needs a ", name);
+    for (const auto& [name, array] : call.inputs)
+      if (const Port& port = metadata.at(name); port.content != "psf" && port.content != "mask")
+        fail(Code::invalid_argument, name, " is an argument of its own");
+    for (const Port& port : metadata.inputs) {
+      if (port.content != "psf" && port.content != "mask") continue;
+      const auto found = call.inputs.find(port.name);
+      if (found == call.inputs.end()) fail(Code::invalid_argument, "this artefact needs a ", port.name);
+      const OnnxArray& array = found->second;
+      if (port.content == "mask") {
+        check_shape(port, array.shape, sizes_);
+      } else if (array.shape.size() != 2 || *std::min_element(array.shape.begin(), array.shape.end()) < 1 ||
+                 *std::max_element(array.shape.begin(), array.shape.end()) > 4096) {
+        fail(Code::invalid_shape, port.name, " must have two dimensions of 1 to 4096 pixels, got ",
+             to_text(array.shape));
+      }
+      check_count(port.name, array.values, static_cast<std::int64_t>(count(array.shape)));
+      if (port.content == "mask") check_mask(array.values);
     }
-    if (!call.mask.empty()) check_count("mask", call.mask, pixels);
-    check_mask(call.mask);
-    if (call.psf.empty()) return;
-    const auto [height, width] = call.psf_shape;
-    if (height < 1 || width < 1 || height > 4096 || width > 4096)
-      fail(Code::invalid_shape, "psf must have between 1 and 4096 pixels a side, got ", height, " x ", width);
-    check_count("psf", call.psf, height * width);
   }
 
-  static void check_count(const char* name, std::span<const float> values, std::int64_t count) {
+  static void check_count(const std::string& name, std::span<const float> values, std::int64_t count) {
     if (static_cast<std::int64_t>(values.size()) != count)
       fail(Code::invalid_shape, name, " must have ", count, " elements, got ", values.size());
   }
 
   Sizes sizes_;
-  std::vector<float> sigma_, weight_, psf_;
+  std::vector<float> sigma_, weight_;
+  std::list<std::vector<float>> psfs_;
   std::map<std::string, Ort::Value> values_;
 };
 

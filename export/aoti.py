@@ -30,7 +30,8 @@ _FLAGS = {
 
 def write(bundle: Bundle, path: Path) -> None:
     """Compile the solve; iterations stay a loop, so that the time to compile does not depend on their number."""
-    program = programs.trace(bundle, programs.Loop(bundle.restorer), complex_numbers=True)
+    restorer = programs.with_operator(bundle.restorer, bundle.restorer.operator.without_complex())
+    program = programs.trace(bundle, programs.Loop(restorer))
     settings = {"aot_inductor.metadata": {metadata.KEY: metadata.dump(bundle.metadata)}}
     with tensor_float(bundle.options.precision == "tf32"), warnings.catch_warnings():
         warnings.simplefilter("ignore")

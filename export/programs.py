@@ -11,6 +11,7 @@ from torch.export import Dim, ExportedProgram
 
 from fastreg.export import forms
 from fastreg.export.formats import Bundle
+from fastreg.operators import LinearOperator
 from fastreg.restorer import Restorer
 
 
@@ -94,35 +95,32 @@ class Result(nn.Module):
 
 
 class WithInputs(nn.Module):
-    """A program in the form in which an artefact takes its inputs.
+    """A program of which tensors of the operator are inputs, after y, sigma and weight."""
 
-    Tensors of the operator follow y, sigma and weight; complex measurements come as pairs of real numbers.
-    """
-
-    def __init__(self, program: nn.Module, names: Sequence[str], pairs: bool) -> None:
+    def __init__(self, program: nn.Module, names: Sequence[str]) -> None:
         super().__init__()
         self.program = program
         self.keys = [f"restorer.operator.{name}" for name in names]
-        self.pairs = pairs
 
     def forward(self, y: Tensor, sigma: Tensor, weight: Tensor, *rest: Tensor) -> Any:
         """What the program returns."""
-        measured = torch.view_as_complex(y) if self.pairs else y
         count = len(self.keys)
         given = dict(zip(self.keys, rest[:count], strict=True))
-        return torch.func.functional_call(self.program, given, (measured, sigma, weight, *rest[count:]))
+        return torch.func.functional_call(self.program, given, (y, sigma, weight, *rest[count:]))
+
+
+def with_operator(restorer: Restorer, operator: LinearOperator) -> Restorer:
+    """The same restorer for programs, with another form of its operator."""
+    result = Restorer(operator.to(restorer.device), restorer.fidelity, restorer.prior, restorer.solver)
+    return result.eval().requires_grad_(False)
 
 
 def without_fourier(restorer: Restorer) -> Restorer:
     """The same restorer for runtimes that have no Fourier transforms."""
-    result = Restorer(restorer.operator.without_fourier(), restorer.fidelity, restorer.prior, restorer.solver)
-    result.weight_rule = restorer.weight_rule
-    return result.eval().requires_grad_(False)
+    return with_operator(restorer, restorer.operator.without_fourier())
 
 
-def trace(
-    bundle: Bundle, program: nn.Module, rest: tuple[str, ...] = (), complex_numbers: bool = False
-) -> ExportedProgram:
+def trace(bundle: Bundle, program: nn.Module, rest: tuple[str, ...] = ()) -> ExportedProgram:
     """Export a program with batch and image sizes left open.
 
     Parameters
@@ -133,13 +131,9 @@ def trace(
         One of the above.
     rest
         What follows the inputs: ``row``, ``state``.
-    complex_numbers
-        Whether the program computes with complex numbers where measurements are complex, and not with pairs.
     """
-    inputs = bundle.metadata["inputs"]
-    pairs = complex_numbers and forms.is_complex(inputs[0])
     values, shapes = example(bundle, rest)
-    wrapped = WithInputs(program, [spec["name"] for spec in inputs[3:]], pairs).eval()
+    wrapped = WithInputs(program, [spec["name"] for spec in bundle.metadata["inputs"][3:]]).eval()
     # what follows y, sigma and weight goes to a starred argument, which is absent where it is empty
     dynamic: tuple[Any, ...] = (*shapes[:3], *([tuple(shapes[3:])] if shapes[3:] else []))
     with torch.no_grad():

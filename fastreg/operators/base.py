@@ -181,11 +181,15 @@ class LinearOperator(nn.Module, abc.ABC):
         Called before each solve; there is nothing to decide unless an operator says so.
         """
 
-    def without_fourier(self) -> LinearOperator:
-        """The same operator without Fourier transforms and complex numbers, for runtimes that lack them (ONNX Runtime).
+    def without_complex(self) -> LinearOperator:
+        """The same operator for exported programs, whose inputs and outputs are real.
 
         Complex measurements become real ones with a trailing axis of 2, the real and the imaginary part.
         """
+        return self
+
+    def without_fourier(self) -> LinearOperator:
+        """`without_complex`, and without Fourier transforms: for runtimes that lack them (ONNX Runtime)."""
         return self
 
     def proximal(self, z: Tensor, y: Tensor, step: Tensor | float) -> Tensor:

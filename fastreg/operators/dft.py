@@ -13,7 +13,8 @@ def waves(samples: int, size: int, like: Tensor) -> tuple[Tensor, Tensor]:
     """Cosine and sine of 2 pi j k / size for frequencies k and positions j, each ``[size, samples]``, on the device of `like`."""
     frequency = torch.arange(size, device=like.device)
     position = torch.arange(samples, device=like.device)
-    turns = (frequency[:, None] * position) % size  # in whole numbers: the angle of a large product would lose digits
+    # in whole numbers: the angle of a large product would lose digits; by a tensor, since ONNX has no remainder by an open size
+    turns = torch.remainder(frequency[:, None] * position, frequency.new_full((), size))
     angle = turns.to(like.dtype) * (2 * torch.pi / size)
     return angle.cos(), angle.sin()
 

@@ -114,6 +114,12 @@ class Downsample(Blur):
             return LinearOperator.proximal(self, z, y, step)
         return z - self.adjoint(self.precondition(step * (self(z) - y), step))
 
+    def without_fourier(self) -> LinearOperator:
+        """The same operator with convolutions."""
+        from fastreg.operators.direct_blur import DirectDownsample
+
+        return DirectDownsample(self.psf, self.factor, self.boundary, normalize=False).to(self.psf.device)
+
     def power(self, height: int, width: int) -> Tensor:
         """Gain of A A* on measurements of that size, for the rule `circular`."""
         fine = dft.power(self.psf, self.factor * height, self.factor * width)

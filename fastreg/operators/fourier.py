@@ -89,6 +89,10 @@ class FourierSampling(LinearOperator):
         """`y` with zeros where a frequency was not measured."""
         return torch.where(self.mask > 0, y, 0)
 
+    def without_complex(self) -> LinearOperator:
+        """The same operator with complex numbers as pairs of real ones: see `FourierPairs`."""
+        return FourierPairs(self)
+
     def without_fourier(self) -> LinearOperator:
         """The same operator as matrix products, with complex numbers as real ones: see `FourierMatrices`."""
         return FourierMatrices(self)
@@ -114,11 +118,10 @@ class FourierSampling(LinearOperator):
         return self.mask.to(y.real.dtype) * y
 
 
-class FourierMatrices(FourierSampling):
-    """`FourierSampling` by products with matrices, for runtimes that have neither Fourier transforms nor complex numbers.
+class FourierPairs(FourierSampling):
+    """`FourierSampling` with real measurements ``[B, C, H, W, 2]``: the real and the imaginary part along a trailing axis.
 
-    Measurements are real, with a trailing axis of 2 for the real and the imaginary part: ``[B, C, H, W, 2]``. Made by
-    `FourierSampling.without_fourier`.
+    For programs with inputs and outputs of real numbers; made by `FourierSampling.without_complex`.
     """
 
     def __init__(self, operator: FourierSampling) -> None:
@@ -129,6 +132,19 @@ class FourierMatrices(FourierSampling):
         """`y` with zeros where a frequency was not measured."""
         return torch.where(self.mask[..., None] > 0, y, 0)
 
+    def _transform(self, x: Tensor) -> Tensor:
+        return torch.view_as_real(super()._transform(x))
+
+    def _inverse(self, y: Tensor) -> Tensor:
+        return super()._inverse(torch.view_as_complex(y))
+
+    def _weigh(self, y: Tensor) -> Tensor:
+        return self.mask.to(y.dtype)[..., None] * y
+
+
+class FourierMatrices(FourierPairs):
+    """`FourierPairs` by products with matrices; made by `FourierSampling.without_fourier`."""
+
     def _filter(self, x: Tensor, gain: Tensor) -> Tensor:
         return dft.multiply(x, gain, fast=False)
 
@@ -137,6 +153,3 @@ class FourierMatrices(FourierSampling):
 
     def _inverse(self, y: Tensor) -> Tensor:
         return dft.inverse(y[..., 0], y[..., 1])
-
-    def _weigh(self, y: Tensor) -> Tensor:
-        return self.mask.to(y.dtype)[..., None] * y

@@ -1,4 +1,4 @@
-"""Small artefacts for the C++ tests: a tiny critic and three iterations, for each task.
+"""Small artefacts for the C++ tests: a tiny critic and two iterations, for each task.
 
 ``python -m tests.cpp.artefacts FOLDER [onnx]`` exports them, so that it can be done while C++ is built.
 """
@@ -16,14 +16,24 @@ import torch
 from torch import Tensor
 
 from fastreg.export import Options, export
-from fastreg.models import ModelCard
-from fastreg.operators import Blur, Identity, LinearOperator, Mask, gaussian_psf
+from fastreg.models import ModelCard, TaskSettings
+from fastreg.operators import (
+    OPERATORS,
+    Blur,
+    Downsample,
+    FourierSampling,
+    Identity,
+    LinearOperator,
+    Mask,
+    Mosaic,
+    gaussian_psf,
+)
 from fastreg.priors import PatchCritic
 from fastreg.restorer import Restorer
 from fastreg.solvers import Adam
 
-#: Tasks, of which the last is a deblurring with a fixed PSF whose result is larger than the observation.
-TASKS = ("denoise", "deblur", "inpaint", "valid")
+#: What is exported: tasks, and a deblurring with a fixed PSF whose result is larger than the observation.
+TASKS = ("denoise", "deblur", "inpaint", "super-resolve", "demosaick", "mri", "valid")
 PSF_SIDE = 5
 #: What the ONNX Runtime drivers are tested on: task, format, and name of the file or folder.
 ONNX = (
@@ -31,6 +41,8 @@ ONNX = (
     ("denoise", "onnx-step", "denoise-step"),
     ("deblur", "onnx-step", "deblur-step"),
     ("inpaint", "onnx", "inpaint.onnx"),
+    ("super-resolve", "onnx", "super-resolve.onnx"),
+    ("mri", "onnx-step", "mri-step"),
 )
 
 
@@ -40,6 +52,9 @@ def make_operator(task: str, psf: Tensor | None = None, mask: Tensor | None = No
         "denoise": Identity,
         "deblur": lambda: Blur(gaussian_psf(PSF_SIDE, 1.0) if psf is None else psf),
         "inpaint": lambda: Mask([[1.0]] if mask is None else mask),
+        "super-resolve": lambda: Downsample(factor=2),
+        "demosaick": lambda: Mosaic("gbrg"),
+        "mri": lambda: FourierSampling([[1.0]] if mask is None else mask),
         "valid": lambda: Blur(gaussian_psf((4, 3), 1.0), "valid"),
     }
     return operators[task]()
@@ -49,9 +64,10 @@ def make_restorer(operator: LinearOperator) -> Restorer:
     """The restorer of all artefacts, with random weights and a name that has to be escaped."""
     torch.manual_seed(0)
     prior = PatchCritic([(3, 4, 3), (4, 1, 3)]).requires_grad_(False)
-    tuned = {"denoise": [[0.05, 6.0], [0.1, 2.5], [0.2, 1.5]]}
-    prior.card = ModelCard('tiny "\N{GREEK SMALL LETTER MU}"', "patch_critic", prior.settings, weights=tuned)
-    return Restorer(operator, prior=prior, solver=Adam(iterations=3)).eval()
+    tuned = TaskSettings([[0.05, 6.0], [0.1, 2.5], [0.2, 1.5]])
+    tasks = {cls.task: tuned for cls in OPERATORS.values()}
+    prior.card = ModelCard('tiny "\N{GREEK SMALL LETTER MU}"', "patch_critic", prior.settings, tasks=tasks)
+    return Restorer(operator, prior=prior, solver=Adam(iterations=2)).eval()
 
 
 def make_artefact(task: str, path: Path, name: str = "aoti") -> None:

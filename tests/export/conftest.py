@@ -8,7 +8,7 @@ import torch
 from fastreg import Restorer, models
 from fastreg.export import export
 from fastreg.export.formats import Options
-from fastreg.operators import OPERATORS, Blur, Identity, Mask, gaussian_psf
+from fastreg.operators import OPERATORS, Blur, Downsample, FourierSampling, Identity, Mask, Mosaic, gaussian_psf
 from fastreg.priors import PatchCritic
 from fastreg.solvers import Adam
 
@@ -35,10 +35,17 @@ def model(tmp_path_factory):
 @pytest.fixture(scope="session")
 def restorers(model):
     """One restorer for each task, with two iterations."""
-    operators = {"denoise": Identity(), "deblur": Blur(gaussian_psf(SIDE, 1.5)), "inpaint": Mask([[1.0]])}
+    operators = [
+        Identity(),
+        Blur(gaussian_psf(SIDE, 1.5)),
+        Mask([[1.0]]),
+        Downsample(factor=2),
+        Mosaic("gbrg"),
+        FourierSampling([[1.0]]),
+    ]
     return {
-        task: Restorer(operator, prior=models.load(model), solver=Adam(iterations=2)).eval()
-        for task, operator in operators.items()
+        operator.task: Restorer(operator, prior=models.load(model), solver=Adam(iterations=2)).eval()
+        for operator in operators
     }
 
 

@@ -198,7 +198,7 @@ def test_options_that_do_not_fit_are_refused(restorers, tmp_path, model):
         ("onnx", Options(instances=2), "onnx does not take instances=2"),
         ("onnx", Options(precision="bf16"), "precisions ieee"),
         ("aoti", Options(precision="tf32"), "on cpu has the precisions"),
-        ("aoti", Options(psf_side=25), "of a blur only"),
+        ("aoti", Options(psf_side=25), "takes no PSF"),
         ("onnx", Options(), r"ends in \.onnx"),
         ("aoti", Options(max_size=4), "below the"),
     ):
@@ -209,7 +209,7 @@ def test_options_that_do_not_fit_are_refused(restorers, tmp_path, model):
     with pytest.raises(TypeError, match="Restorer"):
         export(torch.nn.Identity(), target)
     valid = Restorer(Blur(gaussian_psf(3, 1.0), "valid"), prior=models.load(model), solver=Adam(2))
-    with pytest.raises(ValueError, match="valid"):
+    with pytest.raises(ValueError, match="fixes the size of the image"):
         export(valid, target, options=Options(psf_side=3))
     (tmp_path / "full").mkdir()
     (tmp_path / "full" / "thesis.tex").write_text("x")
@@ -248,7 +248,10 @@ def test_photographs_are_those_of_scikit_image():
 
 FALSE_METADATA = [
     ({"inputs": []}, "its inputs is"),
-    ({"output": {}}, "its name of the output is 'None'"),
+    ({"outputs": [{}]}, "its name of the output is 'None'"),
+    ({"outputs": []}, "expected one image"),
+    ({"operator": "Blur"}, "its operator is 'Blur', expected an object with a kind and settings"),
+    ({"solver": {"kind": "adam"}}, "its solver"),
     ({"schedule": []}, "its schedule"),
     ({"schedule": [[1, 2], [1]]}, "rows of equal length"),
     ({"schedule": [["fast"]]}, "finite numbers"),
@@ -259,7 +262,8 @@ FALSE_METADATA = [
     ({"weight_rule": {"exponent": 1, "pairs": [[0.1, -1]]}}, "ascending pairs of positive numbers"),
     ({"weight_rule": {"pairs": [[0.1, 1]]}}, "an exponent"),
     ({"state": [{"name": "state_x", "dtype": "float64", "shape": []}]}, "expected float32"),
-    ({"schema": 7}, "has the schema 7"),
+    ({"state": [{"name": "state_x", "dtype": "float32", "shape": ["2Q"]}]}, "its shape of the state"),
+    ({"schema": 1}, "has the schema 1, this version reads 2"),
 ]
 
 
@@ -272,7 +276,10 @@ def test_metadata_that_no_exporter_wrote_are_refused(made, entries, message):
         metadata.parse(metadata.dump({**about, **entries}), "x.onnx")
 
 
-@pytest.mark.parametrize("port", [{"shape": ["B", 3, "H"]}, {"min": [1]}, {"max": [1, 1, 0, 1]}, {"dtype": "int8"}])
+@pytest.mark.parametrize(
+    "port",
+    [{"shape": ["B", 3, "H"]}, {"shape": ["B", 3, "2H", "W"]}, {"min": [1]}, {"max": [1, 1, 0, 1]}, {"dtype": "int8"}],
+)
 def test_inputs_that_no_exporter_wrote_are_refused(made, port):
     about = load(made("denoise", "onnx").path).metadata
     first, *rest = about["inputs"]
@@ -315,7 +322,12 @@ def test_archives_with_other_contents_are_refused(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("entries", "message"), [({"solver": {}}, "describe no restorer"), ({"iterations": 9}, "describe no restorer")]
+    ("entries", "message"),
+    [
+        ({"solver": {"kind": "magic", "settings": {}}}, "describe no restorer"),
+        ({"schedule": [[0.1, 1.0]]}, "describe no restorer"),
+        ({"operator": {"kind": "identity", "settings": {"strength": 3}}}, "describe no restorer"),
+    ],
 )
 def test_verify_of_metadata_without_a_restorer(made, model, tmp_path, entries, message):
     path = Path(shutil.copy(made("denoise", "onnx").path, tmp_path / "x.onnx"))

@@ -1,11 +1,13 @@
 // Uses fastreg.hpp: what it must do, and "case<TAB>code<TAB>message" for each misuse of tensors.
 //
-//   cpp_client DENOISE.pt2 DEBLUR.pt2 INPAINT.pt2
+//   cpp_client DENOISE.pt2 DEBLUR.pt2 INPAINT.pt2 SUPER_RESOLVE.pt2 DEMOSAICK.pt2 MRI.pt2
 #include <ATen/TensorOperators.h>
+#include <ATen/ops/cat.h>
 #include <ATen/ops/full.h>
 #include <ATen/ops/isfinite.h>
 #include <ATen/ops/ones.h>
 #include <ATen/ops/rand.h>
+#include <ATen/ops/view_as_complex.h>
 #include <ATen/ops/zeros.h>
 
 #include <cmath>
@@ -97,7 +99,7 @@ void deblur(const char* path) {
   expect(x.equal(restorer(y, 0.1, {{"psf", padded}})), "a small PSF is padded about its centre");
   expect(x.allclose(restorer(y, 0.1, {{"psf", 7 * psf}}), 1e-4, 1e-5), "a PSF is divided by its sum");
   refused("no psf", [&] { restorer(y, 0.1); });
-  refused("psf double", [&] { restorer(y, 0.1, {{"psf", psf.to(at::kDouble)}); }});
+  refused("psf double", [&] { restorer(y, 0.1, {{"psf", psf.to(at::kDouble)}}); });
   refused("psf of one dimension", [&] { restorer(y, 0.1, {{"psf", psf.flatten()}}); });
   refused("psf too large", [&] { restorer(y, 0.1, {{"psf", at::ones({side + 1, 1})}}); });
   refused("psf negative", [&] { restorer(y, 0.1, {{"psf", -psf}}); });
@@ -113,10 +115,33 @@ void inpaint(const char* path) {
   refused("mask above one", [&] { restorer(y, 0.1, {{"mask", mask * 2}}); });
 }
 
+void other_ranges(char** paths) {
+  const Restorer enlarging(paths[0]), demosaicking(paths[1]), scanning(paths[2]);
+  expect(enlarging(at::rand({2, 3, 18, 21}), 0.1).sizes() == at::IntArrayRef({2, 3, 36, 42}), "twice as large");
+  const fastreg::Dimension& height = enlarging.metadata().output.shape[2];
+  expect(height.symbol == "H" && height.scale == 2 && height.offset == 0, "the metadata say so");
+  const at::Tensor mosaic = at::rand({1, 1, 18, 21});
+  expect(demosaicking(mosaic, 0.1).sizes() == at::IntArrayRef({1, 3, 18, 21}), "one channel in, three out");
+  refused("a mosaic of three channels", [&] { demosaicking(at::rand({1, 3, 18, 21}), 0.1); });
+
+  const at::Tensor pairs = at::rand({2, 3, 18, 21, 2}), mask = at::rand({2, 1, 18, 21}).gt(0.3).to(at::kFloat);
+  const at::Tensor k = at::view_as_complex(pairs), x = scanning(k, 0.1, {{"mask", mask}});
+  expect(x.sizes() == at::IntArrayRef({2, 3, 18, 21}) && !x.is_complex(), "complex in, real out");
+  expect(scanning(pairs, 0.1, {{"mask", mask}}).equal(x), "complex numbers and pairs are the same");
+  expect(scanning(k.permute({0, 1, 3, 2}).contiguous().permute({0, 1, 3, 2}), 0.1, {{"mask", mask}}).equal(x),
+         "a transposed view is copied, not misread");
+  const at::Tensor conjugate = at::view_as_complex(at::cat({pairs.slice(4, 0, 1), -pairs.slice(4, 1, 2)}, 4));
+  expect(scanning(conjugate.conj(), 0.1, {{"mask", mask}}).equal(x), "a conjugate that is not computed yet");
+  refused("real measurements for complex ones", [&] { scanning(at::rand({2, 3, 18, 21}), 0.1, {{"mask", mask}}); });
+  refused("complex double", [&] { scanning(k.to(at::kComplexDouble), 0.1, {{"mask", mask}}); });
+  refused("complex NaN", [&] { scanning(k / 0.0, 0.1, {{"mask", mask}}); });
+  refused("sigma among the inputs", [&] { scanning(k, 0.1, {{"mask", mask}, {"sigma", mask}}); });
+}
+
 }  // namespace
 
 int main(int count, char** arguments) {
-  if (count != 4) return 2;
+  if (count != 7) return 2;
   for (const std::size_t size : {0, 1, 55, 56, 63, 64, 65, 119, 120, 1000})
     std::printf("sha256\t%zu\t%s\n", size, fastreg::detail::sha256(std::string(size, 'a')).c_str());
   try {
@@ -124,6 +149,7 @@ int main(int count, char** arguments) {
     denoise(restorer);
     deblur(arguments[2]);
     inpaint(arguments[3]);
+    other_ranges(arguments + 4);
   } catch (const fastreg::Error& error) {
     std::fprintf(stderr, "%s\n", error.what());
     return 1;

@@ -1,6 +1,6 @@
 // Uses the ONNX Runtime drivers: what they must do, and "case<TAB>code<TAB>message" for each misuse.
 //
-//   onnx_client DENOISE.onnx DENOISE_STEP DEBLUR_STEP INPAINT.onnx [name=PATH …]    PATH: what is no artefact
+//   onnx_client DENOISE.onnx DENOISE_STEP DEBLUR_STEP INPAINT.onnx SUPER_RESOLVE.onnx MRI_STEP [name=PATH …]    PATH: what is no artefact
 #include <algorithm>
 #include <cmath>
 #include <cstdio>
@@ -158,15 +158,31 @@ void inpaint(const char* path) {
   refused("mask above one", [&] { restorer(call); });
 }
 
+void other_ranges(const char* enlarging_path, const char* scanning_path) {
+  OnnxRestorer enlarging(enlarging_path);
+  const std::vector<float> y = image(2, 3), k = image(4, 3), mask(static_cast<std::size_t>(2 * pixels), 1.0F);
+  OnnxCall call{.y = y, .shape = {2, 3, height, width}, .sigma = both, .weight = weight};
+  expect(enlarging(call).size() == 4 * y.size(), "twice as large");
+  OnnxStepRestorer scanning(scanning_path);
+  call.inputs["mask"] = {mask, {2, 1, height, width}};
+  refused("real measurements for complex ones", [&] { scanning(call); });
+  call.y = k;
+  const std::vector<float> x = scanning(call);
+  expect(x.size() == y.size() && distance(x, y) > 1e-3, "complex in, real out");
+  call.inputs["sigma"] = {both, {2}};
+  refused("sigma among the inputs", [&] { scanning(call); });
+}
+
 }  // namespace
 
 int main(int count, char** arguments) {
-  if (count < 5) return 2;
+  if (count < 7) return 2;
   try {
     denoise(arguments[1], arguments[2]);
     deblur(arguments[3]);
     inpaint(arguments[4]);
-    for (int k = 5; k < count; ++k) {
+    other_ranges(arguments[5], arguments[6]);
+    for (int k = 7; k < count; ++k) {
       const std::string argument = arguments[k];
       const std::size_t equals = argument.find('=');
       const std::string path = argument.substr(equals + 1);

@@ -141,16 +141,17 @@ def run(
         try:
             said = _do(job, restore, digest, overwrite, complex_numbers)
         except Exception as error:  # one bad file costs no other
-            yield Outcome(job, "failed", _reason(job, error))
+            text = explain(error)
+            yield Outcome(job, "failed", text if str(job.source) in text else f"{job.source}: {text}")
         else:
             yield Outcome(job, "skipped") if said is None else Outcome(job, "done", said)
 
 
-def _reason(job: Job, error: Exception) -> str:
-    lines = str(error).strip().splitlines()
+def explain(error: Exception) -> str:
+    """What an exception says in a line; with its type where it is none that bad files or too little memory cause."""
+    lines = str(error).strip().splitlines()[:1]
     expected = isinstance(error, OSError | ValueError | RuntimeError | MemoryError)
-    text = lines[0] if lines and expected else ": ".join([type(error).__name__, *lines[:1]])
-    return text if str(job.source) in text else f"{job.source}: {text}"
+    return lines[0] if lines and expected else ": ".join([type(error).__name__, *lines])
 
 
 def _do(

@@ -20,7 +20,7 @@ Compile = Literal["auto", "always", "never"]
 TaskOption = Annotated[
     str,
     typer.Option(
-        metavar="|".join(TASKS),
+        metavar="TASK",
         help="What to undo. " + "; ".join(f"{task.name}: {task.help}" for task in TASKS.values()) + ".",
         show_default=False,
     ),
@@ -52,8 +52,8 @@ SigmaOption = Annotated[
     typer.Option(
         metavar="S|auto",
         help="Standard deviation of the noise in units of [0, 1], such as 0.1 or 25/255; auto estimates it. "
-        + "; ".join(f"{task.name} takes {task.sigma} if not given" for task in TASKS.values() if task.sigma)
-        + ".",
+        + " and ".join(f"{task.name} ({task.sigma})" for task in TASKS.values() if task.sigma)
+        + " assume it if it is not given.",
     ),
 ]
 PriorOption = Annotated[

@@ -108,7 +108,8 @@ def evaluate(
             raise ValueError(f"{json_file} holds results of other settings or another model: choose another file")
         known.extend(rows)
     result, pictures, failed = _measure(evaluator, known, json_file, sheet is not None)
-    _print(result)
+    card = evaluator.restorer.prior.card
+    _print(result, prior if card is None else card.name)
     if sheet is not None and pictures:
         _draw(evaluator, result, pictures, sheet)
     if failed:
@@ -121,6 +122,8 @@ def _measure(
     """Measure all images, writing down after each what is known; also the number of those that failed."""
     from rich.console import Console
     from rich.progress import Progress
+
+    from fastreg.batch.folder import explain
 
     ready = {(row.name, row.sigma): row for row in known}
     shown = list(evaluator.files)[:SHEET_ROWS] if with_pictures else []
@@ -140,7 +143,7 @@ def _measure(
                         row, seen = evaluator.measure(name, sigma)
                     except Exception as error:  # one bad image costs no other
                         progress.stop()
-                        typer.echo(f"fastreg: failed: {name} at sigma {sigma:.3g}: {error}", err=True)
+                        typer.echo(f"fastreg: failed: {name} at sigma {sigma:.3g}: {explain(error)}", err=True)
                         progress.start()
                         failed += 1
                         continue
@@ -152,13 +155,13 @@ def _measure(
     return evaluator.empty.with_rows(rows), pictures, failed
 
 
-def _print(result: Evaluation) -> None:
+def _print(result: Evaluation, prior: str) -> None:
     from rich.console import Console
     from rich.table import Table
 
     settings, means = result.settings, result.means()
     with_baseline = settings.baseline
-    table = Table(title=f"{settings.task}, {settings.prior}, {len({row.name for row in result.rows})} images")
+    table = Table(title=f"{settings.task}, {prior}, {len({row.name for row in result.rows})} images")
     kinds = ["degraded", "restored", *(["baseline"] if with_baseline else [])]
     table.add_column("sigma", justify="right")
     table.add_column("image", overflow="fold")

@@ -90,32 +90,16 @@ class Evaluator:
 
     def measure(self, name: str, sigma: float) -> tuple[Row, Pictures]:
         """Degrade, restore and compare one image."""
-        settings, device = self.settings, self.restorer.device
         clean = torch.from_numpy(self._clean(name))[None]
-        if tasks.find(settings.task).draw is not None and settings.mask is None:
-            generator = _seeded(settings.seed, name, "mask")
-            height, width = clean.shape[-2:]
-            operator = tasks.random_operator(
-                settings.task, height, width, generator, settings.missing, **settings.options
-            )
-            self.restorer.operator = operator.to(device)
-        operator = self.restorer.operator
+        self._draw(name, *clean.shape[-2:])
         with torch.no_grad():
             # the same noise for every sigma but for its scale; it is not clipped
-            measured = operator.observe(clean.to(device), sigma, _seeded(settings.seed, name, "noise"))
+            noise = _seeded(self.settings.seed, name, "noise")
+            measured = self.restorer.operator.observe(clean.to(self.restorer.device), sigma, noise)
             start = time.perf_counter()
             restored = solve(self.restorer, measured.cpu(), sigma)
             seconds = time.perf_counter() - start
-            degraded = measured.cpu()
-            baseline = None
-            start_image = operator.initial(measured).cpu()
-            if settings.baseline:
-                method = baselines.BASELINES[tasks.find(settings.task).baseline]
-                baseline = torch.from_numpy(method(operator, measured, sigma))[0]
-        frame = shown(self.restorer, clean)
-        if degraded.shape != frame.shape or degraded.is_complex():
-            degraded = shown(self.restorer, start_image)
-        pictures = Pictures(frame[0], degraded[0], shown(self.restorer, restored)[0], baseline)
+            pictures = self._pictures(clean, measured, restored, sigma)
         weight = effective_weight(self.restorer, measured.shape[1], sigma)
         assert weight is not None  # make_restorer saw to it
         row = Row(
@@ -130,6 +114,26 @@ class Evaluator:
             seconds=seconds,
         )
         return row, pictures
+
+    def _draw(self, name: str, height: int, width: int) -> None:
+        """Give an image a random mask of its own, where the task takes one."""
+        settings = self.settings
+        if tasks.find(settings.task).draw is None or settings.mask is not None:
+            return
+        generator = _seeded(settings.seed, name, "mask")
+        operator = tasks.random_operator(settings.task, height, width, generator, settings.missing, **settings.options)
+        self.restorer.operator = operator.to(self.restorer.device)
+
+    def _pictures(self, clean: Tensor, measured: Tensor, restored: Tensor, sigma: float) -> Pictures:
+        operator = self.restorer.operator
+        frame, degraded = shown(self.restorer, clean), measured
+        if measured.shape != frame.shape or measured.is_complex():
+            degraded = shown(self.restorer, operator.initial(measured))
+        baseline = None
+        if self.settings.baseline:
+            method = baselines.BASELINES[tasks.find(self.settings.task).baseline]
+            baseline = torch.from_numpy(method(operator, measured, sigma))[0]
+        return Pictures(frame[0], degraded[0].cpu(), shown(self.restorer, restored)[0], baseline)
 
     def _clean(self, name: str) -> np.ndarray:
         """The image, cropped to a whole number of the pixels of a measurement."""

@@ -49,7 +49,7 @@ class Settings:
     data: str
     task: str
     sigmas: tuple[float, ...]
-    prior: str = "alr"
+    prior: str = "auto"
     psf: str | None = None
     boundary: str | None = None
     factor: int | None = None

@@ -1,7 +1,5 @@
 """`fastreg doctor` on this machine, and on one where something is missing."""
 
-import pytest
-
 from fastreg.cli import doctor
 
 
@@ -38,7 +36,27 @@ def test_a_damaged_model_is_found(monkeypatch, tmp_path):
     assert (finding.name, finding.well) == ("broken", False)
 
 
-@pytest.mark.parametrize("part", ["software", "devices"])
-def test_findings_have_their_part(part):
-    findings = doctor.packages() if part == "software" else doctor.devices()
-    assert {finding.part for finding in findings} == {part}
+def test_the_compiler_is_looked_for(monkeypatch, tmp_path):
+    program = tmp_path / "cxx"
+    program.write_text("#!/bin/sh\necho nobodys++ 3.0\n")
+    program.chmod(0o755)
+    monkeypatch.setenv("CXX", str(program))
+    finding = doctor.devices()[-1]
+    assert (finding.name, finding.found, finding.well) == ("C++ compiler", "nobodys++ 3.0", True)
+    monkeypatch.setattr(doctor.shutil, "which", lambda name: None)
+    finding = doctor.devices()[-1]
+    assert finding.well is None
+    assert "none" in finding.found
+
+
+def test_a_package_that_is_needed_and_missing_is_bad(monkeypatch):
+    version = doctor.importlib.metadata.version
+
+    def missing(name):
+        if name in ("numpy", "ray"):
+            raise doctor.importlib.metadata.PackageNotFoundError(name)
+        return version(name)
+
+    monkeypatch.setattr(doctor.importlib.metadata, "version", missing)
+    found = {finding.name: finding.well for finding in doctor.packages()}
+    assert (found["numpy"], found["ray"], found["torch"]) == (False, None, True)

@@ -8,9 +8,9 @@ import pytest
 import torch
 from torch import Tensor
 
+from fastreg.compiled.samples import photograph
 from fastreg.operators import Blur, Downsample, LinearOperator, gaussian_psf
 from fastreg.operators.conjugate_gradients import conjugate_gradients, inner
-from fastreg.compiled.samples import photograph
 from tests.registry import random
 
 SIGMA = 0.03

@@ -9,9 +9,9 @@ import pytest
 import scipy.ndimage
 import torch
 
+from fastreg.compiled.samples import photograph
 from fastreg.operators import Blur, Downsample, FourierSampling, Mosaic, gaussian_psf
 from fastreg.operators.sampling import interpolate
-from fastreg.compiled.samples import photograph
 from tests.registry import random
 
 
@@ -74,7 +74,7 @@ def test_bad_downsampling(arguments: dict[str, Any], message: str) -> None:
 def test_images_that_do_not_fit_the_factor_or_the_psf() -> None:
     with pytest.raises(ValueError, match="multiples of 3, got 9 x 10"):
         Downsample(factor=3)(torch.ones(1, 1, 9, 10))
-    with pytest.raises(ValueError, match="needs images of at least 9 x 9 .* got 8 x 12"):
+    with pytest.raises(ValueError, match=r"needs images of at least 9 x 9 .* got 8 x 12"):
         Downsample(torch.ones(9, 9), 2, "zero").check(torch.ones(1, 1, 4, 6))
 
 

@@ -1,35 +1,36 @@
-"""`fastreg train`: learning priors."""
+"""`fastreg train`: learning priors, and tuning their weights."""
 
 from __future__ import annotations
 
 import shlex
 import shutil
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
 if TYPE_CHECKING:
-    from fastreg.training.session import CriticSession
+    from fastreg.training.loop import Files, Loop, Record
 
-app = typer.Typer(no_args_is_help=True, help="Train priors.")
+app = typer.Typer(no_args_is_help=True, help="Train priors, and tune their weights.")
 
-
-@app.callback()
-def _verbs() -> None:
-    """Keeps `critic` a verb of its own while it is the only one."""
+Output = Annotated[Path, typer.Option("--output", "-o", help="The model to write, a .safetensors file.")]
+Resume = Annotated[
+    bool, typer.Option("--resume", help="Go on from the checkpoint beside the output; with more iterations if so told.")
+]
+Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace an existing model.")]
+Device = Annotated[Literal["auto", "cpu", "cuda"], typer.Option()]
+Precision = Annotated[Literal["ieee", "bf16"], typer.Option(help="Of the convolutions.")]
+Seed = Annotated[int, typer.Option()]
 
 
 @app.command()
 def critic(
-    output: Annotated[Path, typer.Option("--output", "-o", help="The model to write, a .safetensors file.")],
+    output: Output,
     data: Annotated[Path | None, typer.Option(help="A folder of clean photographs.")] = None,
     sigma: Annotated[str, typer.Option(metavar="S|LOW:HIGH", help="Noise of the degraded patches.")] = "0.05:0.3",
-    emphasis: Annotated[float, typer.Option(help="Above one: high levels of noise are drawn more often.")] = 1.0,
-    blurred: Annotated[
-        float, typer.Option(min=0, max=1, help="Share of the degraded patches with blurred noise.")
-    ] = 0.0,
     deconvolved: Annotated[
         float, typer.Option(min=0, max=1, help="Share of the degraded patches from blurred and filtered photographs.")
     ] = 0.0,
@@ -42,7 +43,7 @@ def critic(
     activation: Annotated[Literal["relu", "leaky_relu", "silu"], typer.Option()] = "relu",
     smooth: Annotated[
         float | None,
-        typer.Option(min=0, help="Sharpness of the rounded kinks of the finished critic; 0 keeps its ReLU."),
+        typer.Option(min=0, help="Sharpness of the smooth activation of the finished critic; 0 keeps its ReLU."),
     ] = None,
     channels: Annotated[
         str, typer.Option(metavar="N,N,...", help="Channels of the critic's 3x3 layers but the last.")
@@ -55,14 +56,14 @@ def critic(
             help="The critic to keep: the best at denoising held-out crops, the best at deblurring them, or the last."
         ),
     ] = "best",
-    precision: Annotated[Literal["ieee", "bf16"], typer.Option(help="Of the convolutions.")] = "ieee",
-    device: Annotated[Literal["auto", "cpu", "cuda"], typer.Option()] = "auto",
-    seed: Annotated[int, typer.Option()] = 0,
-    resume: Annotated[bool, typer.Option("--resume", help="Go on from the checkpoint beside the output.")] = False,
+    precision: Precision = "ieee",
+    device: Device = "auto",
+    seed: Seed = 0,
+    resume: Resume = False,
     tune: Annotated[
         str, typer.Option(metavar="TASK[,TASK]|none", help="Tasks to tune the weight for, on held-out photographs.")
     ] = "denoise,deblur,inpaint",
-    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace an existing model.")] = False,
+    overwrite: Overwrite = False,
 ) -> None:
     """Train a patch critic as a Wasserstein GAN on unpaired patches.
 
@@ -70,22 +71,16 @@ def critic(
     the model stand NAME.checkpoint.pt, NAME.log.jsonl and NAME.png, a plot of the critic's values.
     """
     from fastreg.priors.smoothing import SHARPNESS
-    from fastreg.tasks import TASKS, choose_device
+    from fastreg.tasks import choose_device
     from fastreg.training.critic import CriticRecipe
-    from fastreg.training.session import CriticJob, CriticSession
+    from fastreg.training.critic_session import CriticJob, CriticSession
+    from fastreg.training.loop import Budget
 
-    tasks = [] if tune == "none" or degraded else tune.split(",")
-    if not set(tasks) <= set(TASKS):
-        raise ValueError(f"--tune takes tasks among {', '.join(TASKS)}, or none, got {tune!r}")
-    if output.exists() and not overwrite and not resume:
-        raise ValueError(f"{output} exists: give --overwrite to replace it")
+    tuned = [] if degraded else _tasks(tune)
     low, high = _pair("rate", rate)
     recipe = CriticRecipe(
         sigma=None if degraded else _pair("sigma", sigma),
-        emphasis=emphasis,
-        blurred=blurred,
         deconvolved=deconvolved,
-        iterations=iterations,
         batch=batch,
         rate=(low, high),
         penalty=penalty,
@@ -95,22 +90,147 @@ def critic(
         seed=seed,
     )
     job = CriticJob(
-        output=output,
+        files=_files(output, overwrite or resume),
         recipe=recipe,
+        budget=Budget(iterations),
         data=data,
         clean=clean,
         degraded=degraded,
         activation=activation,
-        channels=_channels(channels),
+        channels=_numbers("channels", channels),
         select={"best": "denoise", "deblur": "deblur"}.get(select) if degraded is None else None,
         sharpness=(SHARPNESS if activation == "relu" else 0.0) if smooth is None else smooth,
         device=choose_device(device),
         command=_command(),
     )
-    session = CriticSession(job, resume)
-    _train(session, iterations)
-    session.finish(tasks, typer.echo, compiled=shutil.which("c++") is not None)
+    session = CriticSession(job)
+    _train(session.loop, session.run(resume))
+    session.finish(tuned, typer.echo, compiled=_has_compiler())
     typer.echo(f"wrote {output}")
+
+
+@app.command()
+def denoiser(
+    output: Output,
+    data: Annotated[Path, typer.Option(help="A folder of clean photographs.")],
+    network: Annotated[Literal["unet", "dncnn", "ffdnet"], typer.Option(help="The architecture.")] = "unet",
+    widths: Annotated[
+        str | None, typer.Option(metavar="N,N,...", help="For a U-Net: channels of its scales. [default: 32,64,128,256]")
+    ] = None,
+    grey: Annotated[bool, typer.Option("--grey", help="For grey images, not for colours.")] = False,
+    start: Annotated[
+        str | None, typer.Option(metavar="NAME|FILE", help="Begin with the weights of a model; the network is its own.")
+    ] = None,
+    iterations: Annotated[int | None, typer.Option(min=1, help="[default: 16000]")] = None,
+    minutes: Annotated[float | None, typer.Option(help="In place of the iterations: time of the training.")] = None,
+    batch: Annotated[int, typer.Option(min=1, help="Crops a step.")] = 64,
+    crop: Annotated[int, typer.Option(min=8, help="Side of a crop in pixels.")] = 128,
+    rate: Annotated[float, typer.Option(help="Learning rate.")] = 1.2e-3,
+    warm_up: Annotated[int, typer.Option(min=0, help="Iterations in which the rate rises.")] = 300,
+    decay: Annotated[float, typer.Option(min=0, max=1, help="Last share of the training in which it falls.")] = 1.0,
+    average: Annotated[float, typer.Option(min=0, help="Decay of the running mean of the weights.")] = 0.999,
+    precision: Precision = "bf16",
+    compile_loss: Annotated[
+        bool | None, typer.Option("--compile/--no-compile", help="[default: on a CPU with a C++ compiler]")
+    ] = None,
+    device: Device = "auto",
+    seed: Seed = 0,
+    resume: Resume = False,
+    overwrite: Overwrite = False,
+) -> None:
+    """Train a denoiser on crops of photographs with white noise; the defaults are the recipe of `unet`.
+
+    One photograph in sixteen is held out; the weights that denoise those best are kept. Beside the model stand
+    NAME.checkpoint.pt, NAME.log.jsonl and NAME.png, a plot of the loss.
+    """
+    from fastreg.tasks import choose_device
+    from fastreg.training.denoiser import DenoiserRecipe
+    from fastreg.training.denoiser_session import DenoiserJob, DenoiserSession
+    from fastreg.training.loop import Budget
+
+    if iterations is None and minutes is None:
+        iterations = 16_000
+    settings: dict[str, object] = {"channels": 1 if grey else 3}
+    if widths is not None:
+        if network != "unet":
+            raise ValueError(f"--widths is for a unet, got {network}")
+        settings["widths"] = list(_numbers("widths", widths))
+    if start is not None and (widths is not None or grey):
+        raise ValueError("with --start the network is that of the model: leave out --widths and --grey")
+    where = choose_device(device)
+    job = DenoiserJob(
+        files=_files(output, overwrite or resume),
+        recipe=DenoiserRecipe(crop, batch, rate, warm_up, decay, average, precision, seed),
+        budget=Budget(iterations, minutes),
+        data=data,
+        network={"kind": network, "settings": settings},
+        start=start,
+        device=where,
+        compiled=(where.type == "cpu" and _has_compiler()) if compile_loss is None else compile_loss,
+        command=_command(),
+    )
+    session = DenoiserSession(job)
+    _train(session.loop, session.run(resume))
+    session.finish(typer.echo)
+    typer.echo(f"wrote {output}")
+
+
+@app.command()
+def weights(
+    model: Annotated[str, typer.Argument(metavar="NAME|FILE", help="The model to tune.")],
+    output: Output,
+    task: Annotated[str, typer.Option(metavar="TASK[,TASK]", help="What to tune it for.", show_default=False)],
+    data: Annotated[Path, typer.Option(help="A folder of photographs; the held-out ones are used.")],
+    solver_of: Annotated[
+        str | None, typer.Option(metavar="TASK", help="Take the solver that the model has for another task.")
+    ] = None,
+    crops: Annotated[int, typer.Option(min=1, help="Held-out photographs to tune on.")] = 4,
+    crop: Annotated[int, typer.Option(min=16, help="Side of their central crops in pixels.")] = 96,
+    overwrite: Overwrite = False,
+) -> None:
+    """Tune the weight of a model for a task, on held-out photographs, and write the model with the result in its card.
+
+    Of the folder one photograph in sixteen is held out, as in training; the first of these are kept for reported figures.
+    """
+    import dataclasses
+
+    from fastreg import models
+    from fastreg.training import patches, tuning
+
+    files, prior = _files(output, overwrite), models.load(model)
+    card = prior.card
+    assert card is not None  # of every model that was loaded
+    images = patches.tuning_crops(patches.photographs_in(data)[1], crop, crops)
+    if prior.channels == 1:
+        images = images.mean(1, keepdim=True)
+    settings, quality = dict(card.tasks), dict(card.measured.get("held_out_psnr", {}))
+    for name in _tasks(task):
+        typer.echo(f"tuning {card.name} for {name}")
+        solver = tuning.default_solver(solver_of or name, prior)
+        tuned = tuning.tune_task(prior, name, images, solver, _has_compiler(), typer.echo)
+        settings[name], quality[name] = tuned.settings, tuned.psnr
+    card = dataclasses.replace(card, tasks=settings, measured={**card.measured, "held_out_psnr": quality})
+    models.save_model(prior, files.output, card)
+    typer.echo(f"wrote {output}")
+
+
+def _files(output: Path, replace: bool) -> Files:
+    from fastreg.training.loop import Files
+
+    files = Files(output)
+    if output.exists() and not replace:
+        raise ValueError(f"{output} exists: give --overwrite to replace it")
+    output.parent.mkdir(parents=True, exist_ok=True)
+    return files
+
+
+def _tasks(text: str) -> list[str]:
+    from fastreg.tasks import TASKS
+
+    names = [] if text == "none" else text.split(",")
+    if not set(names) <= set(TASKS):
+        raise ValueError(f"expected tasks among {', '.join(TASKS)}, or none, got {text!r}")
+    return names
 
 
 def _pair(name: str, text: str) -> tuple[float, float]:
@@ -125,11 +245,15 @@ def _pair(name: str, text: str) -> tuple[float, float]:
     return values[0], values[-1]
 
 
-def _channels(text: str) -> tuple[int, ...]:
+def _numbers(name: str, text: str) -> tuple[int, ...]:
     words = text.split(",")
     if not all(word.strip().isdecimal() and int(word) > 0 for word in words):
-        raise ValueError(f"channels are positive whole numbers with commas between them, got {text!r}")
+        raise ValueError(f"{name} are positive whole numbers with commas between them, got {text!r}")
     return tuple(int(word) for word in words)
+
+
+def _has_compiler() -> bool:
+    return shutil.which("c++") is not None
 
 
 def _command() -> str:
@@ -140,18 +264,17 @@ def _command() -> str:
     return shlex.join(["fastreg", *words])
 
 
-def _train(session: CriticSession, iterations: int) -> None:
+def _train(loop: Loop, records: Iterator[Record]) -> None:
     """Run the training under a progress bar."""
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+    from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
 
-    columns = (BarColumn(), MofNCompleteColumn(), TextColumn("{task.fields[state]}"), TimeRemainingColumn())
+    from fastreg.training.plot import can_plot
+
+    if not can_plot():
+        typer.echo("there will be no plot: matplotlib is not installed (pip install 'fastreg[train]')", err=True)
+    columns = (BarColumn(), TaskProgressColumn(), TextColumn("{task.fields[state]}"), TimeRemainingColumn())
     with Progress(*columns) as bar:
-        task = bar.add_task("", total=iterations, completed=session.training.iteration, state="")
-        before = (session.training.iteration, session.training.seconds)
-        for record in session.run():
-            speed = (record.iteration - before[0]) / max(record.seconds - before[1], 1e-9)
-            before = (record.iteration, record.seconds)
-            gap = record.degraded - record.clean
-            bar.update(
-                task, completed=record.iteration, state=f"{speed:.1f}/s  gap {gap:.2f}  penalty {record.penalty:.3f}"
-            )
+        task = bar.add_task("", total=1.0, state="")
+        for record in records:
+            words = [f"{name} {value:.4g}" for name, value in record.items() if name != "seconds"]
+            bar.update(task, completed=loop.progress, state="  ".join(words))

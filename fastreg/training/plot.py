@@ -1,39 +1,51 @@
-"""The picture of a training run: critic values of clean and noisy patches, and the course of the training."""
+"""The picture of a training run."""
 
 from __future__ import annotations
 
-import json
+import importlib.util
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from fastreg.io.atomic import replacing
+from fastreg.training.loop import read_log
 
 
-def plot_critic(path: Path, sigmas: list[float], values: list[list[float]], log: Path) -> bool:
-    """Draw the critic's values at each noise level (Prost et al. 2021, Fig. 3) and the log of the training.
+def can_plot() -> bool:
+    """Whether matplotlib is installed (``pip install 'fastreg[train]'``)."""
+    return importlib.util.find_spec("matplotlib") is not None
 
-    Returns
-    -------
-    bool
-        False, and no picture, where matplotlib is not installed.
+
+def plot(path: Path, log: Path, curves: Sequence[str], boxes: Mapping[str, list[float]] | None = None) -> None:
+    """Draw the course of a training from its log; nothing is drawn where matplotlib is not installed.
+
+    Parameters
+    ----------
+    path
+        The PNG file to write.
+    log
+        The log, see `fastreg.training.loop`.
+    curves
+        Names of the numbers in it to draw over the iterations.
+    boxes
+        Values of a critic by the noise of the patches (Prost et al. 2021, Fig. 3), for a second picture.
     """
-    try:
-        from matplotlib.backends.backend_agg import FigureCanvasAgg
-        from matplotlib.figure import Figure
-    except ImportError:
-        return False
-    figure = Figure(figsize=(10, 3.8), layout="constrained")
+    if not can_plot():
+        return
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(10 if boxes else 5, 3.8), layout="constrained")
     FigureCanvasAgg(figure)
-    left, right = figure.subplots(1, 2)
-    left.boxplot(values, tick_labels=[f"{sigma:g}" for sigma in sigmas], showfliers=False)
-    left.set(xlabel="noise of the patch, sigma", ylabel="critic r", title="Critic values of held-out patches")
-    records = [json.loads(line) for line in log.read_text().splitlines()] if log.exists() else []
-    steps = [record["iteration"] for record in records]
-    right.plot(steps, [record["degraded"] - record["clean"] for record in records], label="degraded - clean")
-    right.plot(steps, [record["penalty"] for record in records], label="gradient penalty")
-    right.set(xlabel="iteration", title="Training")
-    right.legend(frameon=False)
-    for axes in (left, right):
-        axes.spines[["top", "right"]].set_visible(False)
+    axes = figure.subplots(1, 2 if boxes else 1, squeeze=False)[0]
+    records = read_log(log)
+    for name in curves:
+        axes[0].plot([record["iteration"] for record in records], [record[name] for record in records], label=name)
+    axes[0].set(xlabel="iteration", title="Training")
+    axes[0].legend(frameon=False)
+    if boxes:
+        axes[1].boxplot(list(boxes.values()), tick_labels=list(boxes), showfliers=False)
+        axes[1].set(xlabel="noise of the patch, sigma", ylabel="critic r", title="Critic values of held-out patches")
+    for each in axes:
+        each.spines[["top", "right"]].set_visible(False)
     with replacing(path) as temporary:
         figure.savefig(temporary, format="png", dpi=120)
-    return True

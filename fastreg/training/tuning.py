@@ -1,106 +1,127 @@
-"""The weight lambda as a function of the noise level, tuned on held-out photographs."""
+"""The weight lambda of a task as a function of the noise level, tuned on held-out photographs."""
 
 from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Sequence
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from fastreg import metrics
+from fastreg import metrics, models, tasks
 from fastreg.compiled import compile
-from fastreg.operators import Blur, Identity, LinearOperator, Mask, gaussian_psf
-from fastreg.priors import Regularizer
+from fastreg.models import TaskSettings, WeightRule
+from fastreg.operators import LinearOperator
+from fastreg.parts import build, describe
+from fastreg.priors import Prior
 from fastreg.restorer import Restorer
-from fastreg.solvers import Solver
+from fastreg.solvers import SOLVERS, Solver
+
+#: The weight that a search starts from is this over sigma: a critic of slope one balances the data there.
+START = 0.1
+#: Distance of the points of a search, in units of the logarithm of the weight.
+STEP = 0.4
 
 
 @dataclasses.dataclass(frozen=True)
-class TuningPlan:
-    """What the weight of a task is tuned for.
+class Tuned:
+    """The best settings of a task, and the mean PSNR in dB that they gave, as pairs (sigma, PSNR): in colour and in grey."""
+
+    settings: TaskSettings
+    psnr: list[list[float]]
+    psnr_grey: list[list[float]]
+
+
+class Trial:
+    """Observations of the same images through several operators, restored with any weight.
 
     Parameters
     ----------
-    task
-        ``"denoise"``, ``"deblur"`` or ``"inpaint"``.
-    sigmas
-        Noise levels, in units of the image range [0, 1].
+    prior, solver
+        What restores.
     operators
-        Degradations over which the PSNR is averaged; each is made for images of the given height and width.
-    """
-
-    task: str
-    sigmas: tuple[float, ...]
-    operators: tuple[Callable[[int, int], LinearOperator], ...]
-
-
-def _missing(share: float) -> Callable[[int, int], LinearOperator]:
-    def make(height: int, width: int) -> LinearOperator:
-        generator = torch.Generator().manual_seed(0)
-        return Mask((torch.rand(height, width, generator=generator) >= share).float())
-
-    return make
-
-
-#: The degradations that shipped models are tuned on.
-PLANS = (
-    TuningPlan("denoise", (0.02, 0.05, 0.1, 0.2, 0.3, 0.4), (lambda height, width: Identity(),)),
-    TuningPlan("deblur", (0.01, 0.03, 0.1), (lambda height, width: Blur(gaussian_psf(7, 3.0)),)),
-    TuningPlan("inpaint", (0.01, 0.05), (_missing(0.5), _missing(0.8))),
-)
-
-
-@dataclasses.dataclass(frozen=True)
-class TunedWeight:
-    """The best weight of a task at one noise level, and the mean PSNR in dB it gives on the images."""
-
-    task: str
-    sigma: float
-    weight: float
-    psnr: float
-
-
-def tune(
-    prior: Regularizer, plan: TuningPlan, images: Tensor, solver: Solver | None = None, compiled: bool = False
-) -> Iterator[TunedWeight]:
-    """Find the weight of highest mean PSNR for each sigma of a plan, by parabolas over its logarithm.
-
-    Parameters
-    ----------
-    prior
-        The regularizer.
-    plan
-        Task, noise levels and degradations.
+        Degradations over which the PSNR is averaged.
     images
         Clean images ``[B, C, H, W]`` in [0, 1] that neither training nor any reported figure has seen.
-    solver
-        `fastreg.solvers.default_solver` for the task if not given.
+    grey
+        The images are grey ones, repeated in the channels of the prior: so is their noise.
     compiled
         Compile the solves first: faster, where there is a compiler.
     """
-    cases = []
-    for make in plan.operators:
-        operator = make(images.shape[-2], images.shape[-1]).to(images.device)
-        restorer = Restorer(operator, prior=prior, solver=solver, weight=1.0)
-        clean = operator(images)
-        noise = torch.randn(clean.shape, generator=torch.Generator().manual_seed(0)).to(images)
-        cases.append((compile(restorer) if compiled else restorer, clean, noise))
-    guess = math.log(0.1)  # a critic of slope one balances the data near lambda = 0.1 / sigma
-    for sigma in plan.sigmas:
 
-        def quality(logarithm: float, sigma: float = sigma) -> float:
-            weight = math.exp(logarithm) / sigma
-            with torch.no_grad():
-                values = [
-                    metrics.psnr(run(clean + sigma * noise, sigma, weight), images) for run, clean, noise in cases
-                ]
-            return float(np.mean(values))
+    def __init__(
+        self,
+        prior: Prior,
+        solver: Solver[tuple[Tensor, ...]],
+        operators: Sequence[LinearOperator],
+        images: Tensor,
+        grey: bool = False,
+        compiled: bool = False,
+    ) -> None:
+        self.images, self.grey = images, grey
+        restorers = [Restorer(operator, prior=prior, solver=solver, weight=1.0) for operator in operators]
+        self.restorers = [compile(restorer) for restorer in restorers] if compiled else restorers
 
-        guess, best = maximise(quality, guess, 0.4)  # from one noise level to the next little changes
-        yield TunedWeight(plan.task, sigma, round(math.exp(guess) / sigma, 5), round(best, 3))
+    @torch.no_grad()
+    def psnr(self, sigma: float, weight: float) -> float:
+        """Mean PSNR in dB over images and operators, always with the same noise."""
+        values = []
+        for restorer in self.restorers:
+            y = restorer.operator.observe(self.images, sigma, torch.Generator().manual_seed(0))
+            if self.grey:
+                y = y[:, :1].expand_as(y).contiguous()
+            x = restorer(y, sigma, weight)
+            if self.grey:
+                x = x.mean(1, keepdim=True).expand_as(x)
+            values.append(float(np.mean(metrics.psnr(x, self.images))))
+        return sum(values) / len(values)
+
+    def best_weight(self, sigma: float, guess: float) -> tuple[float, float]:
+        """The weight of highest PSNR at a noise level, and that PSNR."""
+        logarithm, best = maximise(lambda where: self.psnr(sigma, math.exp(where)), math.log(guess), STEP)
+        return math.exp(logarithm), best
+
+
+def tune(
+    prior: Prior,
+    solver: Solver[tuple[Tensor, ...]],
+    operators: Sequence[LinearOperator],
+    sigmas: Sequence[float],
+    images: Tensor,
+    compiled: bool = False,
+    report: Callable[[str], None] = lambda line: None,
+) -> Tuned:
+    """Find the weight of highest mean PSNR for each sigma, and the factor on it for grey images.
+
+    Arguments are those of `Trial`; `images` are in colour (unless the prior is for grey ones), and are made grey for that factor.
+    The searches fit parabolas over the logarithm of the weight.
+    """
+    trial = Trial(prior, solver, operators, images, compiled=compiled)
+    weights, quality = [], []
+    product = START  # from one noise level to the next the product of both changes little
+    for sigma in sigmas:
+        weight, best = trial.best_weight(sigma, product / sigma)
+        product = weight * sigma
+        weights.append([sigma, round(weight, 5)])
+        quality.append([sigma, round(best, 3)])
+        report(f"sigma {sigma:g}: weight {weight:.5g}, {best:.2f} dB on held-out crops")
+    factor, grey = 1.0, []
+    if prior.channels > 1 and all(operator.measurement().channels is None for operator in operators):
+        rule = WeightRule(weights)
+        plain = images.mean(1, keepdim=True).expand_as(images).contiguous()
+        trial = Trial(prior, solver, operators, plain, grey=True, compiled=compiled)
+
+        def quality_in_grey(logarithm: float) -> list[float]:
+            levels = [(sigma, float(rule(torch.tensor(sigma, dtype=torch.float64)))) for sigma in sigmas]
+            return [trial.psnr(sigma, math.exp(logarithm) * weight) for sigma, weight in levels]
+
+        logarithm, _ = maximise(lambda where: sum(quality_in_grey(where)) / len(sigmas), STEP, STEP)
+        factor = round(math.exp(logarithm), 3)
+        grey = [[sigma, round(value, 3)] for sigma, value in zip(sigmas, quality_in_grey(logarithm), strict=True)]
+        report(f"grey images: {factor:g} times the weight, " + ", ".join(f"{value:.2f} dB" for _, value in grey))
+    return Tuned(TaskSettings(weights, solver=describe(solver), grey=factor), quality, grey)
 
 
 def maximise(function: Callable[[float], float], guess: float, step: float) -> tuple[float, float]:
@@ -119,3 +140,32 @@ def maximise(function: Callable[[float], float], guess: float, step: float) -> t
     vertex = guess + (step * (left - right) / (2 * curvature) if curvature < 0 else 0.0)
     value = function(vertex)
     return (vertex, value) if value >= middle else (guess, middle)
+
+
+def default_solver(task: str, prior: Prior | None = None) -> Solver[tuple[Tensor, ...]]:
+    """The solver to tune a weight with: that of a prior's card, else that of the model which ships for the task."""
+    for card in (None if prior is None else prior.card, models.load(tasks.find(task).prior).card):
+        tuned = card.tasks.get(task) if card is not None else None
+        if tuned is not None and tuned.solver is not None:
+            return build(SOLVERS, tuned.solver)
+    raise ValueError(f"no model says which solver restores for {task}")
+
+
+def tune_task(
+    prior: Prior,
+    task: str,
+    images: Tensor,
+    solver: Solver[tuple[Tensor, ...]] | None = None,
+    compiled: bool = False,
+    report: Callable[[str], None] = lambda line: None,
+) -> Tuned:
+    """Tune a prior for a task at the noise levels, and over the degradations, of its row in `fastreg.tasks.TASKS`.
+
+    Arguments are those of `tune`; the solver is `default_solver` if not given.
+    """
+    row, (height, width) = tasks.find(task), images.shape[-2:]
+    operators = [
+        tasks.random_operator(task, height, width, torch.Generator().manual_seed(k), **case)
+        for k, case in enumerate(row.tuned_on)
+    ]
+    return tune(prior, solver or default_solver(task, prior), operators, row.tuned_sigmas, images, compiled, report)

@@ -1,0 +1,228 @@
+"""A training run of a critic on disk: photographs in; checkpoint, log, plot and model out."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from fastreg import models, tasks
+from fastreg.priors import PatchCritic, alr_layers
+from fastreg.priors.smoothing import smooth
+from fastreg.training import patches, tuning
+from fastreg.training.critic import (
+    CriticObjective,
+    CriticRecipe,
+    Pairing,
+    channel_census,
+    critic_values,
+    initialize,
+    noisy_pairing,
+    unpaired,
+)
+from fastreg.training.deconvolution import deconvolved
+from fastreg.training.loop import Budget, Files, Loop, Record, Selection, train
+from fastreg.training.plot import plot
+
+#: Held-out photographs that weights are tuned on, and the side of their central crops in pixels.
+TUNED_ON, TUNED_SIZE = 4, 96
+#: Noise levels at which critics are compared with their earlier selves, on how many crops of which size, by task.
+SELECTED_ON: dict[str, tuple[tuple[float, ...], int, int]] = {
+    "denoise": ((0.05, 0.1, 0.2), TUNED_ON, 48),
+    "deblur": ((0.03,), 14, 96),
+}
+#: Iterations of the first comparisons, the best critics being young; each that follows comes after twice as many.
+FIRST_SELECTIONS = (300, 400, 500, 600, 700, 800, 1000, 1400, 2000, 3000, 4000)
+PLOTTED = (0.0, 0.05, 0.1, 0.2, 0.3, 0.4)
+
+
+@dataclasses.dataclass(frozen=True)
+class CriticJob:
+    """What to train and where.
+
+    Parameters
+    ----------
+    files
+        The model to write and the files beside it.
+    recipe, budget
+        Settings of the training, and how long it takes.
+    data
+        A folder of clean photographs: one in sixteen is held out, the others are divided into two halves at random, for clean
+        patches and for noisy ones.
+    clean, degraded
+        In its place: clean images, and degraded ones that need not match them.
+    activation
+        Of the critic, whose layers are those of the paper.
+    channels
+        Of the critic's layers but the last, see `fastreg.priors.alr_layers`.
+    select
+        Keep the critic of the iteration that restores held-out photographs best at this task, ``"denoise"`` or ``"deblur"``, not
+        the last one. A critic that tells noisy patches apart ever better does not become an ever better regularizer.
+    sharpness
+        See `fastreg.priors.smoothing.smooth`, which is applied to the finished critic; 0 keeps its ReLU.
+    device
+        Where to train.
+    command
+        The command that this job came from, for the model card.
+    """
+
+    files: Files
+    recipe: CriticRecipe
+    budget: Budget
+    data: Path | None = None
+    clean: Path | None = None
+    degraded: Path | None = None
+    activation: str = "relu"
+    channels: tuple[int, ...] = (32,) * 6
+    select: str | None = None
+    sharpness: float = 0.0
+    device: torch.device = dataclasses.field(default_factory=lambda: torch.device("cpu"))
+    command: str = ""
+
+    def __post_init__(self) -> None:
+        if (self.clean is None) != (self.degraded is None) or (self.data is None) == (self.clean is None):
+            raise ValueError("training needs either --data, or both --clean and --degraded")
+        if self.sharpness < 0 or (self.sharpness and self.activation != "relu"):
+            raise ValueError(
+                f"a sharpness, not negative, is for critics with ReLU: got {self.sharpness:g} and {self.activation}"
+            )
+        if self.select not in (None, *SELECTED_ON):
+            raise ValueError(f"a critic is selected by one of {', '.join(SELECTED_ON)}, got {self.select!r}")
+        if (self.recipe.sigma is None) != (self.data is None):
+            raise ValueError("a recipe has a sigma exactly where degraded patches are made from clean photographs")
+
+
+class CriticSession:
+    """A job under way.
+
+    Raises
+    ------
+    ValueError
+        If there are too few photographs, or one cannot be read.
+    """
+
+    def __init__(self, job: CriticJob) -> None:
+        self.job = job
+        critic = PatchCritic(alr_layers(job.channels), job.activation)
+        initialize(critic, job.recipe.initialization, job.recipe.seed)
+        self.data, pairing = self._pairing(critic.receptive_field)
+        objective = CriticObjective(critic.to(job.device), job.recipe, pairing)
+        recipe = {**dataclasses.asdict(job.recipe), "layers": critic.layers, "activation": job.activation}
+        self.loop = Loop(objective, job.budget, recipe, job.recipe.average, seed=job.recipe.seed)
+
+    def _pairing(self, size: int) -> tuple[dict[str, Any], Pairing]:
+        """What the card says of the data, and where patches come from."""
+        job = self.job
+        if job.data is not None:
+            files, self.held_out = patches.photographs_in(job.data)
+            order = torch.randperm(len(files), generator=torch.Generator().manual_seed(job.recipe.seed)).tolist()
+            halves = [[files[i] for i in part] for part in (order[: len(files) // 2], order[len(files) // 2 :])]
+        else:
+            assert job.clean is not None
+            assert job.degraded is not None
+            files, self.held_out = patches.photographs_in(job.clean)
+            halves = [files, [*patches.photographs_in(job.degraded)[0], *patches.photographs_in(job.degraded)[1]]]
+        photographs = [patches.decode(half) for half in halves]
+        clean, other = (patches.PatchSource(half, size, job.device) for half in photographs)
+        if job.recipe.sigma is None:
+            pairing = unpaired(clean, other)
+        else:
+            restored = None
+            if job.recipe.deconvolved:
+                restored = patches.PatchSource(deconvolved(photographs[1], job.recipe.seed), size, job.device)
+            pairing = noisy_pairing(clean, other, job.recipe, restored)
+        about = {
+            "folders": [path.name for path in (job.data, job.clean, job.degraded) if path is not None],
+            "clean_images": len(halves[0]),
+            "degraded_images": len(halves[1]),
+            "held_out": [path.name for path in self.held_out],
+        }
+        return about, pairing
+
+    def run(self, resume: bool = False) -> Iterator[Record]:
+        """Train with log and checkpoints, and keep the best critic where asked for."""
+        selection = Selection(self._measure, _milestone) if self.job.select else None
+        yield from train(self.loop, self.job.files, resume, selection)
+
+    def _measure(self, model: nn.Module) -> list[float]:
+        """PSNR of held-out crops, restored by the running mean with the best weight for each noise level."""
+        assert isinstance(model, PatchCritic)
+        assert self.job.select is not None
+        sigmas, count, side = SELECTED_ON[self.job.select]
+        images = patches.tuning_crops(self.held_out, side, count)
+        case: Any = {} if self.job.select == "denoise" else {"psf": "gaussian:7:3"}
+        trial = tuning.Trial(
+            _shipped(model),
+            tuning.default_solver(self.job.select),
+            [tasks.make_operator(self.job.select, **case)],
+            images,
+        )
+        return [trial.best_weight(sigma, tuning.START / sigma)[1] for sigma in sigmas]
+
+    def finish(
+        self, tuned: Sequence[str], report: Callable[[str], None] = lambda line: None, compiled: bool = False
+    ) -> models.ModelCard:
+        """Measure the critic, tune its weights for tasks (in compiled solves), plot its values and write the model."""
+        job = self.job
+        critic = _shipped(self.loop.mean)
+        measured: dict[str, Any] = {"iterations": self.loop.iteration}
+        if job.select and job.files.best.exists():
+            best = torch.load(job.files.best, map_location="cpu", weights_only=True)
+            critic.load_state_dict(best["model"])
+            measured |= {"selected_iteration": best["iteration"], "trials": best["trials"]}
+            report(f"the critic of iteration {best['iteration']} is the best on held-out crops: {best['score']:.2f} dB")
+        photographs = patches.decode(self.held_out)
+        plain = PatchCritic(**{**critic.settings, "padding": "none"}).requires_grad_(False)
+        plain.load_state_dict(critic.state_dict())
+        values = critic_values(plain, patches.PatchSource(photographs, critic.receptive_field), list(PLOTTED))
+        boxes = {f"{sigma:g}": row for sigma, row in zip(PLOTTED, values, strict=True)}
+        plot(job.files.beside(".png"), job.files.log, ("clean", "degraded", "penalty"), boxes)
+        measured["critic_values"] = [[float(sigma), round(sum(row) / len(row), 4)] for sigma, row in boxes.items()]
+        held = patches.tuning_crops(self.held_out, TUNED_SIZE, TUNED_ON)
+        noise = torch.randn(held.shape, generator=torch.Generator().manual_seed(0))
+        measured["channels"] = channel_census(plain, [held + sigma * noise for sigma in PLOTTED])
+        alive = sum(row["alive"] for row in measured["channels"])
+        report(f"channels alive: {alive} of {sum(row['channels'] for row in measured['channels'])}")
+        sharpness = job.sharpness
+        if sharpness:
+            try:
+                critic = smooth(critic, [held], sharpness)
+            except ValueError as error:
+                sharpness = 0.0
+                report(f"the critic keeps its ReLU: {error}")
+        settings, quality = {}, {}
+        for task in tuned:
+            report(f"tuning for {task}")
+            found = tuning.tune_task(critic, task, held, compiled=compiled, report=report)
+            settings[task], quality[task] = found.settings, found.psnr
+        card = models.ModelCard(
+            name=job.files.output.stem,
+            kind=critic.kind,
+            settings=critic.settings,
+            description="A patch critic trained as a Wasserstein GAN on unpaired patches (adversarial local regularizer).",
+            command=job.command,
+            recipe={**dataclasses.asdict(job.recipe), "sharpness": sharpness},
+            data=self.data,
+            tasks=settings,
+            measured={**measured, "held_out_psnr": quality},
+            source="Prost et al., Learning local regularization for variational image restoration, SSVM 2021",
+        )
+        return models.save_model(critic, job.files.output, card)
+
+
+def _shipped(mean: nn.Module) -> PatchCritic:
+    """A critic on the CPU, with a border, as it is used on images."""
+    assert isinstance(mean, PatchCritic)
+    critic = PatchCritic(**{**mean.settings, "padding": "replicate"})
+    critic.load_state_dict({key: value.cpu() for key, value in mean.state_dict().items()})
+    return critic.requires_grad_(False)
+
+
+def _milestone(iteration: int) -> bool:
+    """Whether the critic is compared with its earlier selves at an iteration."""
+    beyond, last = divmod(iteration, FIRST_SELECTIONS[-1])
+    return iteration in FIRST_SELECTIONS or (last == 0 and beyond > 0 and beyond & (beyond - 1) == 0)

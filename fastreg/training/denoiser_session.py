@@ -1,0 +1,131 @@
+"""A training run of a denoiser on disk: photographs in; checkpoint, log, plot and model out."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from fastreg import models
+from fastreg.parts import build, describe
+from fastreg.priors import PRIORS, Denoiser
+from fastreg.training import patches
+from fastreg.training.denoiser import DenoiserObjective, DenoiserRecipe, denoising_psnr
+from fastreg.training.loop import Budget, Files, Loop, Record, Selection, train
+from fastreg.training.plot import plot
+
+#: Held-out photographs that checkpoints are compared on, the side of their crops, how often, and at which noise (of 255).
+COMPARED_ON, COMPARED_SIZE, COMPARED_EVERY, COMPARED_LEVEL = 8, 256, 2000, 25.0
+#: Noise levels of the card's figures, of 255.
+REPORTED_LEVELS = (15.0, 25.0, 50.0)
+
+
+@dataclasses.dataclass(frozen=True)
+class DenoiserJob:
+    """What to train and where.
+
+    Parameters
+    ----------
+    files
+        The model to write and the files beside it.
+    recipe, budget
+        Settings of the training, and how long it takes.
+    data
+        A folder of clean photographs, one in sixteen of which is held out.
+    network
+        Kind and settings of the denoiser, see `fastreg.parts.describe`.
+    start
+        A model whose weights to begin with, by its name or file; the network is then its own.
+    device
+        Where to train.
+    compiled
+        Compile the loss.
+    command
+        The command that this job came from, for the model card.
+    """
+
+    files: Files
+    recipe: DenoiserRecipe
+    budget: Budget
+    data: Path
+    network: dict[str, Any]
+    start: str | None = None
+    device: torch.device = dataclasses.field(default_factory=lambda: torch.device("cpu"))
+    compiled: bool = False
+    command: str = ""
+
+
+class DenoiserSession:
+    """A job under way.
+
+    Raises
+    ------
+    ValueError
+        If there are too few photographs, one cannot be read or is smaller than a crop, or the model is not a denoiser.
+    """
+
+    def __init__(self, job: DenoiserJob) -> None:
+        self.job = job
+        torch.manual_seed(job.recipe.seed)
+        model = build(PRIORS, job.network) if job.start is None else models.load(job.start)
+        if not isinstance(model, Denoiser):
+            raise ValueError(f"expected a denoiser to train, got {job.start or job.network['kind']!r}, a {model.kind}")
+        self.earlier = model.card
+        files, self.held_out = patches.photographs_in(job.data)
+        source = patches.PatchSource(patches.decode(files), job.recipe.crop, job.device)
+        self.images = len(files)
+        self.denoiser = model.train().requires_grad_(True).to(job.device)
+        objective = DenoiserObjective(self.denoiser, job.recipe, source, job.compiled)
+        recipe = {**dataclasses.asdict(job.recipe), **describe(self.denoiser), "start": job.start}
+        self.loop = Loop(objective, job.budget, recipe, job.recipe.average, clip=1.0, seed=job.recipe.seed)
+        self._crops = self._channels(patches.tuning_crops(self.held_out, COMPARED_SIZE, COMPARED_ON))
+
+    def _channels(self, images: Tensor) -> Tensor:
+        return images.mean(1, keepdim=True) if self.denoiser.channels == 1 else images
+
+    def run(self, resume: bool = False) -> Iterator[Record]:
+        """Train with log and checkpoints; the weights that denoise held-out crops best are kept."""
+        selection = Selection(self._measure, lambda iteration: iteration % COMPARED_EVERY == 0)
+        yield from train(self.loop, self.job.files, resume, selection)
+
+    def _measure(self, model: nn.Module) -> list[float]:
+        return denoising_psnr(model, self._crops, [COMPARED_LEVEL])
+
+    def finish(self, report: Callable[[str], None] = lambda line: None) -> models.ModelCard:
+        """Take the best weights, measure them, plot the course of the training and write the model, in float16."""
+        job = self.job
+        best = torch.load(job.files.best, map_location=job.device, weights_only=True)
+        self.denoiser.load_state_dict(best["model"])
+        self.denoiser.eval().requires_grad_(False)
+        levels = denoising_psnr(self.denoiser, self._crops, REPORTED_LEVELS)
+        figures = [[level, round(psnr, 3)] for level, psnr in zip(REPORTED_LEVELS, levels, strict=True)]
+        report("on held-out crops: " + ", ".join(f"{psnr:.2f} dB at {level:g}/255" for level, psnr in figures))
+        plot(job.files.beside(".png"), job.files.log, ("loss",))
+        pixels = self.loop.iteration * job.recipe.batch * job.recipe.crop**2
+        start = f" It began with the weights of {Path(job.start).stem}." if job.start else ""
+        card = models.ModelCard(
+            name=job.files.output.stem,
+            kind=self.denoiser.kind,
+            settings=self.denoiser.settings,
+            description=f"A denoiser for white noise up to 110/255, trained on {pixels / 1e9:.2g} gigapixels of crops.{start}",
+            command=job.command,
+            recipe=dataclasses.asdict(job.recipe),
+            data={
+                "folders": [job.data.name],
+                "images": self.images,
+                "held_out": [path.name for path in self.held_out],
+            },
+            tasks=self.earlier.tasks if self.earlier is not None else {},
+            measured={
+                "iterations": self.loop.iteration,
+                "seconds": round(self.loop.seconds),
+                "selected_iteration": best["iteration"],
+                "trials": best["trials"],
+                "held_out_psnr_255": figures,
+            },
+        )
+        return models.save_model(self.denoiser, job.files.output, card, half=True)

@@ -115,7 +115,8 @@ def denoiser(
     data: Annotated[Path, typer.Option(help="A folder of clean photographs.")],
     network: Annotated[Literal["unet", "dncnn", "ffdnet"], typer.Option(help="The architecture.")] = "unet",
     widths: Annotated[
-        str | None, typer.Option(metavar="N,N,...", help="For a U-Net: channels of its scales. [default: 32,64,128,256]")
+        str | None,
+        typer.Option(metavar="N,N,...", help="For a U-Net: channels of its scales. [default: 32,64,128,256]"),
     ] = None,
     grey: Annotated[bool, typer.Option("--grey", help="For grey images, not for colours.")] = False,
     start: Annotated[

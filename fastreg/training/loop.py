@@ -22,8 +22,13 @@ Record = dict[str, float]
 class Objective(Protocol):
     """What is learned: a model, and a loss whose minimum is wanted."""
 
-    model: nn.Module
-    optimizer: torch.optim.Optimizer
+    @property
+    def model(self) -> nn.Module:
+        """What is trained."""
+
+    @property
+    def optimizer(self) -> torch.optim.Optimizer:
+        """Of the model's parameters."""
 
     def loss(self, generator: torch.Generator) -> tuple[Tensor, dict[str, Tensor]]:
         """The loss on a batch that is drawn from `generator`, and numbers for the log, all without a dimension."""
@@ -279,7 +284,9 @@ def read_log(path: Path) -> list[Record]:
 
 def _select(loop: Loop, path: Path, selection: Selection) -> None:
     """Measure the running mean, and keep it if it is the best so far."""
-    earlier = torch.load(path, weights_only=True) if path.exists() else {"score": float("-inf"), "trials": []}
+    earlier: dict[str, Any] = {"score": float("-inf"), "trials": []}
+    if path.exists():
+        earlier = torch.load(path, weights_only=True)
     values = selection.measure(loop.mean)
     score = sum(values) / len(values)
     trials = [trial for trial in earlier["trials"] if trial[0] < loop.iteration]

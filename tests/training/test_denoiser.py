@@ -47,7 +47,9 @@ def test_crops_are_squares_of_the_photographs_flipped_and_turned() -> None:
     """Colours of a crop of a ramp: from one pixel to the next they change by one, in every orientation."""
     crops = source(15).draw(200, torch.Generator().manual_seed(0))
     assert crops.shape == (200, 3, 15, 15)
-    ways = {tuple(int(d) for d in (crop[0, 1, 0] - crop[0, 0, 0], crop[0, 0, 1] - crop[0, 0, 0])) for crop in crops * 255}
+    ways = {
+        tuple(int(d) for d in (crop[0, 1, 0] - crop[0, 0, 0], crop[0, 0, 1] - crop[0, 0, 0])) for crop in crops * 255
+    }
     assert ways == {(a, b) for a in (-1, 1) for b in (-1, 1)}
     torch.testing.assert_close(crops[:, 1] - crops[:, 0], torch.full((200, 15, 15), 40 / 255))
     exact = PatchSource([np.arange(16 * 16 * 3, dtype=np.uint16).astype(np.uint8).reshape(16, 16, 3)], 16)

@@ -52,7 +52,9 @@ def test_the_weight_is_that_of_the_best_linear_estimator() -> None:
 
 def test_grey_images_get_a_factor_of_their_own() -> None:
     """Clean images of grey have the same variance in every channel: the weight of colours is right for them, too."""
-    tuned = tune(Shrinkage(3), GradientDescent(60, 0.1), [Identity()], [0.1], images(3).mean(1, True).expand(-1, 3, -1, -1))
+    tuned = tune(
+        Shrinkage(3), GradientDescent(60, 0.1), [Identity()], [0.1], images(3).mean(1, True).expand(-1, 3, -1, -1)
+    )
     assert tuned.settings.weights[0][1] == pytest.approx(300, rel=0.15)  # the mean of three has a third of the variance
     assert tuned.settings.grey == pytest.approx(1, abs=0.1)
     noise = Trial(Shrinkage(3), GradientDescent(1, 0.1), [Identity()], images(3), grey=True)

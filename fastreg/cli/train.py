@@ -105,7 +105,7 @@ def critic(
     )
     session = CriticSession(job)
     _train(session.loop, session.run(resume))
-    session.finish(tuned, typer.echo, compiled=_has_compiler())
+    session.finish(tuned, typer.echo)
     typer.echo(f"wrote {output}")
 
 
@@ -185,6 +185,9 @@ def weights(
     solver_of: Annotated[
         str | None, typer.Option(metavar="TASK", help="Take the solver that the model has for another task.")
     ] = None,
+    grey: Annotated[
+        bool, typer.Option("--grey", help="Keep the weights, and tune only the factor on them for grey images.")
+    ] = False,
     crops: Annotated[int, typer.Option(min=1, help="Held-out photographs to tune on.")] = 4,
     crop: Annotated[int, typer.Option(min=16, help="Side of their central crops in pixels.")] = 96,
     overwrite: Overwrite = False,
@@ -207,8 +210,13 @@ def weights(
     settings, quality = dict(card.tasks), dict(card.measured.get("held_out_psnr", {}))
     for name in _tasks(task):
         typer.echo(f"tuning {card.name} for {name}")
+        if grey:
+            factor, found = tuning.tune_grey_task(prior, name, images)
+            settings[name] = dataclasses.replace(settings[name], grey=factor)
+            typer.echo(f"{factor:g} times the weight: " + ", ".join(f"{psnr:.2f} dB at {sigma:g}" for sigma, psnr in found))
+            continue
         solver = tuning.default_solver(solver_of or name, prior)
-        tuned = tuning.tune_task(prior, name, images, solver, _has_compiler(), typer.echo)
+        tuned = tuning.tune_task(prior, name, images, solver, typer.echo)
         settings[name], quality[name] = tuned.settings, tuned.psnr
     card = dataclasses.replace(card, tasks=settings, measured={**card.measured, "held_out_psnr": quality})
     models.save_model(prior, files.output, card)

@@ -164,9 +164,9 @@ class CriticSession:
         return [trial.best_weight(sigma, tuning.START / sigma)[1] for sigma in sigmas]
 
     def finish(
-        self, tuned: Sequence[str], report: Callable[[str], None] = lambda line: None, compiled: bool = False
+        self, tuned: Sequence[str], report: Callable[[str], None] = lambda line: None
     ) -> models.ModelCard:
-        """Measure the critic, tune its weights for tasks (in compiled solves), plot its values and write the model."""
+        """Measure the critic, tune its weights for tasks, plot its values and write the model."""
         job = self.job
         critic = _shipped(self.loop.mean)
         measured: dict[str, Any] = {"iterations": self.loop.iteration}
@@ -197,7 +197,7 @@ class CriticSession:
         settings, quality = {}, {}
         for task in tuned:
             report(f"tuning for {task}")
-            found = tuning.tune_task(critic, task, held, compiled=compiled, report=report)
+            found = tuning.tune_task(critic, task, held, report=report)
             settings[task], quality[task] = found.settings, found.psnr
         card = models.ModelCard(
             name=job.files.output.stem,

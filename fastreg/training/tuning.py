@@ -11,7 +11,6 @@ import torch
 from torch import Tensor
 
 from fastreg import metrics, models, tasks
-from fastreg.compiled import compile
 from fastreg.models import TaskSettings, WeightRule
 from fastreg.operators import LinearOperator
 from fastreg.parts import build, describe
@@ -47,8 +46,6 @@ class Trial:
         Clean images ``[B, C, H, W]`` in [0, 1] that neither training nor any reported figure has seen.
     grey
         The images are grey ones, repeated in the channels of the prior: so is their noise.
-    compiled
-        Compile the solves first: faster, where there is a compiler.
     """
 
     def __init__(
@@ -58,11 +55,9 @@ class Trial:
         operators: Sequence[LinearOperator],
         images: Tensor,
         grey: bool = False,
-        compiled: bool = False,
     ) -> None:
         self.images, self.grey = images, grey
-        restorers = [Restorer(operator, prior=prior, solver=solver, weight=1.0) for operator in operators]
-        self.restorers = [compile(restorer) for restorer in restorers] if compiled else restorers
+        self.restorers = [Restorer(operator, prior=prior, solver=solver, weight=1.0) for operator in operators]
 
     @torch.no_grad()
     def psnr(self, sigma: float, weight: float) -> float:
@@ -90,7 +85,6 @@ def tune(
     operators: Sequence[LinearOperator],
     sigmas: Sequence[float],
     images: Tensor,
-    compiled: bool = False,
     report: Callable[[str], None] = lambda line: None,
 ) -> Tuned:
     """Find the weight of highest mean PSNR for each sigma, and the factor on it for grey images.
@@ -98,7 +92,7 @@ def tune(
     Arguments are those of `Trial`; `images` are in colour (unless the prior is for grey ones), and are made grey for that factor.
     The searches fit parabolas over the logarithm of the weight.
     """
-    trial = Trial(prior, solver, operators, images, compiled=compiled)
+    trial = Trial(prior, solver, operators, images)
     weights, quality = [], []
     product = START  # from one noise level to the next the product of both changes little
     for sigma in sigmas:
@@ -107,21 +101,36 @@ def tune(
         weights.append([sigma, round(weight, 5)])
         quality.append([sigma, round(best, 3)])
         report(f"sigma {sigma:g}: weight {weight:.5g}, {best:.2f} dB on held-out crops")
-    factor, grey = 1.0, []
-    if prior.channels > 1 and all(operator.measurement().channels is None for operator in operators):
-        rule = WeightRule(weights)
-        plain = images.mean(1, keepdim=True).expand_as(images).contiguous()
-        trial = Trial(prior, solver, operators, plain, grey=True, compiled=compiled)
-
-        def quality_in_grey(logarithm: float) -> list[float]:
-            levels = [(sigma, float(rule(torch.tensor(sigma, dtype=torch.float64)))) for sigma in sigmas]
-            return [trial.psnr(sigma, math.exp(logarithm) * weight) for sigma, weight in levels]
-
-        logarithm, _ = maximise(lambda where: sum(quality_in_grey(where)) / len(sigmas), STEP, STEP)
-        factor = round(math.exp(logarithm), 3)
-        grey = [[sigma, round(value, 3)] for sigma, value in zip(sigmas, quality_in_grey(logarithm), strict=True)]
+    factor, grey = tune_grey(prior, solver, operators, WeightRule(weights), sigmas, images)
+    if grey:
         report(f"grey images: {factor:g} times the weight, " + ", ".join(f"{value:.2f} dB" for _, value in grey))
     return Tuned(TaskSettings(weights, solver=describe(solver), grey=factor), quality, grey)
+
+
+def tune_grey(
+    prior: Prior,
+    solver: Solver[tuple[Tensor, ...]],
+    operators: Sequence[LinearOperator],
+    rule: WeightRule,
+    sigmas: Sequence[float],
+    images: Tensor,
+) -> tuple[float, list[list[float]]]:
+    """The factor on the weights of a rule for grey images, and pairs (sigma, PSNR) with it.
+
+    It is 1, and there are no pairs, for a prior for grey images and for operators that mix channels.
+    """
+    if prior.channels == 1 or not all(operator.measurement().channels is None for operator in operators):
+        return 1.0, []
+    plain = images.mean(1, keepdim=True).expand_as(images).contiguous()
+    trial = Trial(prior, solver, operators, plain, grey=True)
+    levels = [(sigma, float(rule(torch.tensor(sigma, dtype=torch.float64)))) for sigma in sigmas]
+
+    def quality(logarithm: float) -> list[float]:
+        return [trial.psnr(sigma, math.exp(logarithm) * weight) for sigma, weight in levels]
+
+    logarithm, _ = maximise(lambda where: sum(quality(where)) / len(levels), STEP, STEP)
+    pairs = [[sigma, round(value, 3)] for sigma, value in zip(sigmas, quality(logarithm), strict=True)]
+    return round(math.exp(logarithm), 3), pairs
 
 
 def maximise(function: Callable[[float], float], guess: float, step: float) -> tuple[float, float]:
@@ -156,16 +165,35 @@ def tune_task(
     task: str,
     images: Tensor,
     solver: Solver[tuple[Tensor, ...]] | None = None,
-    compiled: bool = False,
     report: Callable[[str], None] = lambda line: None,
 ) -> Tuned:
     """Tune a prior for a task at the noise levels, and over the degradations, of its row in `fastreg.tasks.TASKS`.
 
     Arguments are those of `tune`; the solver is `default_solver` if not given.
     """
-    row, (height, width) = tasks.find(task), images.shape[-2:]
-    operators = [
+    solver = solver or default_solver(task, prior)
+    return tune(prior, solver, operators_of(task, images), tasks.find(task).tuned_sigmas, images, report)
+
+
+def operators_of(task: str, images: Tensor) -> list[LinearOperator]:
+    """The degradations that a task is tuned on, for images of a size."""
+    height, width = images.shape[-2:]
+    return [
         tasks.random_operator(task, height, width, torch.Generator().manual_seed(k), **case)
-        for k, case in enumerate(row.tuned_on)
+        for k, case in enumerate(tasks.find(task).tuned_on)
     ]
-    return tune(prior, solver or default_solver(task, prior), operators, row.tuned_sigmas, images, compiled, report)
+
+
+def tune_grey_task(prior: Prior, task: str, images: Tensor) -> tuple[float, list[list[float]]]:
+    """`tune_grey` with the weights that the prior's card has for a task.
+
+    Raises
+    ------
+    ValueError
+        If it has none.
+    """
+    tuned = prior.card.tasks.get(task) if prior.card is not None else None
+    if tuned is None or not tuned.weights:
+        raise ValueError(f"the model has no weights for {task} that a factor could be tuned for")
+    sigmas = tasks.find(task).tuned_sigmas
+    return tune_grey(prior, default_solver(task, prior), operators_of(task, images), tuned.rule, sigmas, images)

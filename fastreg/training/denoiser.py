@@ -67,7 +67,7 @@ class DenoiserRecipe:
 class DenoiserObjective:
     """The mean absolute error of a denoiser on crops with white noise; see `fastreg.training.loop.Objective`.
 
-    One sample in seven is grey, in a network for colours as three equal channels with the same noise.
+    The first 15 % of a batch are grey, in a network for colours as three equal channels with the same noise.
 
     Parameters
     ----------
@@ -103,17 +103,16 @@ class DenoiserObjective:
         """Clean and noisy crops ``[B, C, s, s]`` (channels last), and the noise levels ``[B]``."""
         count, device = self.recipe.batch, generator.device
         x = self.source.draw(count, generator)
-        u, v, w = torch.rand(3, count, generator=generator, device=device)
+        u, v = torch.rand(2, count, generator=generator, device=device)
         usual, strong = (low + (high - low) * u for low, high in (USUAL, STRONG))
         sigma = torch.where(v < USUAL_SHARE, usual, strong) / 255
-        noise = torch.randn(x.permute(0, 2, 3, 1).shape, generator=generator, device=device).permute(0, 3, 1, 2)
+        noise = torch.randn(count, *x.shape[2:], 3, generator=generator, device=device).permute(0, 3, 1, 2)
+        grey = count if self.grey else round(GREY_SHARE * count)
+        x[:grey], noise[:grey] = x[:grey].mean(1, keepdim=True), noise[:grey, :1].clone()
         if self.grey:
-            x, noise = x.mean(1, keepdim=True), noise[:, :1]
-        else:
-            grey = (w < GREY_SHARE).view(-1, 1, 1, 1)
-            x, noise = torch.where(grey, x.mean(1, keepdim=True), x), torch.where(grey, noise[:, :1], noise)
-        noisy = (x + sigma.view(-1, 1, 1, 1) * noise).contiguous(memory_format=torch.channels_last)
-        return x, noisy, sigma
+            x, noise = x[:, :1], noise[:, :1]
+        noisy = torch.addcmul(x, sigma.view(-1, 1, 1, 1), noise)
+        return x, noisy.contiguous(memory_format=torch.channels_last), sigma
 
     def _distance(self, clean: Tensor, noisy: Tensor, sigma: Tensor) -> Tensor:
         with torch.autocast(noisy.device.type, torch.bfloat16, enabled=self.recipe.precision == "bf16"):

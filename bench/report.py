@@ -2,7 +2,7 @@
 
     python -m bench.report
 
-Whole solves come from `python -m bench.solve`, kernels on a GPU from `python -m bench.gpu_kernels`, what compiled kernels need
+Whole solves come from `python -m bench.solve`, kernels on a GPU from `python -m bench.kernels`, what compiled kernels need
 from `python -m bench.compile_gate`. What is missing is named with the command that measures it.
 """
 
@@ -15,10 +15,7 @@ from pathlib import Path
 from typing import Any
 
 ROOT = Path(__file__).parent
-GPU = {
-    name: f"python -m bench.gpu_kernels {name} --output bench/results/{name}.json"
-    for name in ("blur_gradient", "critic_gradient")
-}
+KERNELS = "python -m bench.kernels --device cuda --output bench/results/kernels-GPU.json"
 GATE = "python -m bench.compile_gate bench/results/compile_gate.json"
 
 Document = dict[str, Any]
@@ -72,15 +69,15 @@ def solve(document: Document) -> Iterator[str]:
         yield from rows_table(("contender", "precision", "time", "times faster", "rms", "ΔPSNR, dB"), table)
 
 
-def gpu(name: str, document: Document) -> Iterator[str]:
-    """One kernel on a GPU: medians of interleaved runs."""
-    yield f"## `{name}` on the GPU"
+def ways(document: Document) -> Iterator[str]:
+    """The ways to compute a blur and a critic on one device: medians of interleaved runs."""
+    yield "## Blurs and critics"
     yield ""
     yield f"{machine(document)}. Microseconds, medians of interleaved runs, and the quartiles."
     yield ""
     table = []
     for row in document["rows"]:
-        what = ", ".join(str(row[key]) for key in ("critic", "psf", "size") if key in row)
+        what = ", ".join(str(row[key]) for key in ("critic", "psf", "taps", "size") if key in row)
         if "microseconds" not in row:
             table.append((what, row.get("precision", "ieee"), f"not timed, wrong: {', '.join(row['wrong'])}", ""))
             continue
@@ -129,12 +126,11 @@ def page(results: Path) -> tuple[str, list[str]]:
         missing.append("whole solves: `python -m bench.solve`")
     for path in solves:
         lines += [*solve(json.loads(path.read_text())), ""]
-    for name, command in GPU.items():
-        path = results / f"{name}.json"
-        if path.exists():
-            lines += [*gpu(name, json.loads(path.read_text())), ""]
-        else:
-            missing.append(f"`{name}` on a GPU: `{command}`")
+    timed = [json.loads(path.read_text()) for path in sorted(results.glob("kernels-*.json"))]
+    for document in timed:
+        lines += [*ways(document), ""]
+    if not any("gpu" in document["machine"] for document in timed):
+        missing.append(f"blurs and critics on a GPU: `{KERNELS}`")
     if missing:
         lines += ["## Not measured", "", *(f"* {entry}" for entry in missing), ""]
     return "\n".join(lines), missing

@@ -2,7 +2,7 @@
 
 CPU: of 69 measurements (3x3 to 25x25 taps, dense, of rank one and sparse, 24 to 1024 pixels a side, two cores of an AMD EPYC)
 shifted images were the fastest 21 times, Fourier transforms 48 times, convolutions never. The rule "at most 17 taps: shifted
-images" takes 1.039 times as long as the fastest (geometric mean). ``python -m bench.tune`` measures the ways on another device.
+images" takes 1.039 times as long as the fastest (geometric mean). ``python -m bench.kernels`` measures them on another device.
 
 GPU, microseconds for 3x512x512 on an H200:
 

@@ -1,7 +1,7 @@
 """Energy and input gradient of a chain on a CPU, one strip of rows after the other.
 
 What the layers of a strip leave for the way back is still in the cache when it is needed. On two cores of an AMD EPYC a gradient
-of the model `alr` at 321x481 takes 0.7 of the time of the whole image at once (``python -m bench.critic_paths``).
+of the model `alr` at 321x481 takes 0.7 of the time of the whole image at once (``python -m bench.kernels``).
 """
 
 from __future__ import annotations

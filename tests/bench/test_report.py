@@ -33,8 +33,8 @@ def test_the_whole_page(tmp_path: Path) -> None:
          "microseconds": {"direct": TIMES, "fft": {**TIMES, "median": 20.0}}},
         {"size": 512, "psf": "dense 9", "wrong": ["fft"]},
     ]  # fmt: skip
-    gpu = {"machine": {"device": "Abacus GPU", "torch": "2.99"}, "rows": rows}
-    write(tmp_path, **{"solve-a": solves(), "solve-b": solves(passed=False)}, blur_gradient=gpu, critic_gradient=gpu)
+    gpu = {"machine": {"gpu": "Abacus GPU", "torch": "2.99"}, "rows": rows}
+    write(tmp_path, **{"solve-a": solves(), "solve-b": solves(passed=False)}, **{"kernels-abacus": gpu})
     text, missing = report.page(tmp_path)
     assert missing == []
     assert "Not measured" not in text
@@ -50,7 +50,7 @@ def test_the_whole_page(tmp_path: Path) -> None:
 def test_what_is_missing_is_named_with_its_command(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     report.main(["--results", str(tmp_path), "--tables", str(tmp_path)])
     printed = capsys.readouterr().out
-    for command in ("python -m bench.solve", "python -m bench.gpu_kernels critic_gradient"):
+    for command in ("python -m bench.solve", "python -m bench.kernels --device cuda"):
         assert command in printed
         assert command in (tmp_path / "speed.md").read_text()
     assert "python -m bench.compile_gate" in printed

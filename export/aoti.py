@@ -31,10 +31,10 @@ _FLAGS = {
 def write(bundle: Bundle, path: Path) -> None:
     """Compile the solve; iterations stay a loop, so that the time to compile does not depend on their number."""
     restorer = programs.with_operator(bundle.restorer, bundle.restorer.operator.without_complex())
-    program = programs.trace(bundle, programs.Loop(restorer))
     settings = {"aot_inductor.metadata": {metadata.KEY: metadata.dump(bundle.metadata)}}
     with tensor_float(bundle.options.precision == "tf32"), warnings.catch_warnings():
         warnings.simplefilter("ignore")
+        program = programs.trace(bundle, programs.Loop(restorer))  # which kernels it holds depends on the precision
         torch._inductor.aoti_compile_and_package(program, package_path=str(path), inductor_configs=settings)
 
 

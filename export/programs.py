@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Sequence
 from typing import Any
 
@@ -116,7 +117,11 @@ def with_operator(restorer: Restorer, operator: LinearOperator) -> Restorer:
 
 
 def without_fourier(restorer: Restorer) -> Restorer:
-    """The same restorer for runtimes that have no Fourier transforms."""
+    """The same restorer for runtimes that have no Fourier transforms, on the CPU.
+
+    A program that is traced on a GPU may hold Triton kernels, which only AOTInductor knows.
+    """
+    restorer = copy.deepcopy(restorer).cpu()
     return with_operator(restorer, restorer.operator.without_fourier())
 
 
@@ -133,6 +138,7 @@ def trace(bundle: Bundle, program: nn.Module, rest: tuple[str, ...] = ()) -> Exp
         What follows the inputs: ``row``, ``state``.
     """
     values, shapes = example(bundle, rest)
+    values = [value.to(next(program.buffers()).device) for value in values]
     wrapped = WithInputs(program, [spec["name"] for spec in bundle.metadata["inputs"][3:]]).eval()
     # what follows y, sigma and weight goes to a starred argument, which is absent where it is empty
     dynamic: tuple[Any, ...] = (*shapes[:3], *([tuple(shapes[3:])] if shapes[3:] else []))

@@ -22,7 +22,7 @@ class HalfQuadraticSplitting(Solver[HalfQuadraticSplittingState]):
 
     .. math::
         z = \\arg\\min_z D(A z, y; \\sigma) + \\frac{\\lambda}{2 \\sigma_k^2} \\|z - x\\|^2, \\quad x \\leftarrow G(z; \\sigma_k),
-        \\quad \\sigma_k = \\max(\\sigma, \\text{floor})^{t_k} \\, \\text{first}^{1 - t_k}
+        \\quad \\sigma_k = (\\text{last} \\max(\\sigma, \\text{floor}))^{t_k} \\, \\text{first}^{1 - t_k}
 
     The column of the schedule is the exponent t_k, from zero to one. The result is what the denoiser returned last: it is free of
     the noise of the observation, that the data step would bring back.
@@ -35,7 +35,10 @@ class HalfQuadraticSplitting(Solver[HalfQuadraticSplittingState]):
     first
         Noise level of the first step, in units of the image range: about the error of the first image.
     floor
-        Smallest noise level of the last step, for observations without noise.
+        Smallest noise of the observation that the levels go by.
+    last
+        Noise level of the last step as a multiple of that noise. One removes all of it, as the denoiser alone would; with less
+        the measured pixels count more.
 
     Raises
     ------
@@ -53,17 +56,18 @@ class HalfQuadraticSplitting(Solver[HalfQuadraticSplittingState]):
     needs = frozenset({"data.proximal", "prior.denoise"})
     state = HalfQuadraticSplittingState
 
-    def __init__(self, iterations: int = 8, first: float = 49 / 255, floor: float = 1 / 255) -> None:
-        positive(iterations=iterations, first=first, floor=floor)
+    def __init__(self, iterations: int = 8, first: float = 49 / 255, floor: float = 1 / 255, last: float = 1.0) -> None:
+        positive(iterations=iterations, first=first, floor=floor, last=last)
         exponents = torch.arange(1 if iterations == 1 else 0, max(iterations, 2)) / max(iterations - 1, 1)
         super().__init__(exponents[:, None])
         self.first = float(first)
         self.floor = float(floor)
+        self.last = float(last)
 
     @property
     def settings(self) -> dict[str, Any]:
         """Arguments of the constructor, as plain JSON values."""
-        return {"iterations": self.iterations, "first": self.first, "floor": self.floor}
+        return {"iterations": self.iterations, "first": self.first, "floor": self.floor, "last": self.last}
 
     def start(self, problem: Problem, y: Tensor) -> HalfQuadraticSplittingState:
         """What the operator makes an image of."""
@@ -73,7 +77,7 @@ class HalfQuadraticSplitting(Solver[HalfQuadraticSplittingState]):
         self, problem: Problem, y: Tensor, state: HalfQuadraticSplittingState, row: Tensor
     ) -> HalfQuadraticSplittingState:
         """One step on the data, one evaluation of the denoiser."""
-        level = problem.sigma.clamp(min=self.floor) ** row[0] * self.first ** (1 - row[0])
+        level = (self.last * problem.sigma.clamp(min=self.floor)) ** row[0] * self.first ** (1 - row[0])
         z = problem.data_proximal(state.x, y, problem.data_step(level))
         return HalfQuadraticSplittingState(problem.denoise(z, level))
 

@@ -27,8 +27,8 @@ class Watched(Shrinking):
 
 def test_noise_levels_fall_evenly_on_a_logarithmic_scale() -> None:
     prior = Watched()
-    sigma = torch.tensor([0.05, 0.001], dtype=torch.float64)
-    Restorer(prior=prior, solver=HalfQuadraticSplitting(4, first=0.4, floor=0.004), weight=0.2).double()(
+    sigma = torch.tensor([0.1, 0.001], dtype=torch.float64)
+    Restorer(prior=prior, solver=HalfQuadraticSplitting(4, first=0.4, floor=0.008, last=0.5), weight=0.2).double()(
         random((2, 3, 5, 6)), sigma
     )
     expected = torch.tensor([[0.4, 0.2, 0.1, 0.05], [0.4, 0.4 / 100 ** (1 / 3), 0.4 / 100 ** (2 / 3), 0.004]])

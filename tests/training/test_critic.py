@@ -15,7 +15,9 @@ from fastreg.io import images
 from fastreg.models import fingerprint
 from fastreg.priors import PatchCritic
 from fastreg.priors.smoothing import SHARPNESS
-from fastreg.training import critic_session
+from fastreg.solvers import Adam
+from fastreg.tasks import TASKS
+from fastreg.training import critic_session, tuning
 from fastreg.training.critic import CriticObjective, CriticRecipe, channel_census, noisy_pairing
 from fastreg.training.critic_session import CriticJob
 from fastreg.training.deconvolution import deconvolved
@@ -204,9 +206,22 @@ def test_denoiser_command(tmp_path: Path, photographs: Path, capsys: pytest.Capt
     assert run(*more, "--overwrite", "--network", "dncnn", "--widths", "4") == 2
 
 
-def test_weights_command(tmp_path: Path, photographs: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_weights_command(
+    tmp_path: Path, photographs: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tuning, "default_solver", lambda task, prior: Adam(2))
     small, out = tmp_path / "small.safetensors", tmp_path / "tuned.safetensors"
     made = ["train", "critic", "-o", small, "--data", photographs, "--iterations", 1, "--batch", 2, "--tune", "none"]
-    assert run(*made, "--channels", "4", "--select", "last") == 0
-    assert run("train", "weights", small, "-o", out, "--task", "nothing", "--data", photographs) == 2
+    assert run(*made, "--channels", "2", "--select", "last") == 0
+    tune = ["train", "weights", small, "-o", out, "--data", photographs, "--crops", 1, "--crop", 16]
+    assert run(*tune, "--task", "inpaint") == 0
+    tuned = fastreg.load(out).card
+    assert tuned is not None
+    assert [sigma for sigma, _ in tuned.tasks["inpaint"].weights] == list(TASKS["inpaint"].tuned_sigmas)
+    assert tuned.measured["held_out_psnr"].keys() == {"inpaint"}
+    fastreg.Restorer(TASKS["inpaint"].operator(torch.ones(8, 8)), prior=fastreg.load(out))  # knows its solver
+    assert tuned.sha256 == fastreg.load(small).card.sha256
+    assert run(*tune, "--task", "nothing", "--overwrite") == 2
     assert "expected tasks among" in capsys.readouterr().err
+    assert run(*tune, "--task", "denoise", "--grey", "--overwrite") == 2
+    assert "no weights for denoise" in capsys.readouterr().err

@@ -25,7 +25,7 @@ import torch
 from torch import Tensor
 
 from fastreg.kernels._triton import available, usable
-from fastreg.kernels.blur_gradient import fourier, shifts, tables, triton_blur
+from fastreg.kernels.blur_gradient import fourier, shifts, tables
 from fastreg.kernels.blur_gradient.geometry import geometry
 from fastreg.kernels.blur_gradient.shifts import Positions
 from fastreg.kernels.blur_gradient.tables import TapTable
@@ -65,6 +65,8 @@ class Method(NamedTuple):
     def gradient(self, x: Tensor, y: Tensor, psf: Tensor) -> Tensor:
         """A*(A x - y)."""
         if self.table is not None and usable([x, y], list(self.table[:3])):
+            from fastreg.kernels.blur_gradient import triton_blur  # imports Triton
+
             return triton_blur.gradient(x, y, self.table, self.fused)
         if self.positions is None:
             return fourier.gradient(x, y, psf, geometry(psf, self.boundary))

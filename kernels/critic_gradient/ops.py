@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from torch import Tensor
 
 from fastreg.kernels._triton import usable
-from fastreg.kernels.critic_gradient import reference, strips, triton_chain
+from fastreg.kernels.critic_gradient import reference, strips
 from fastreg.kernels.precision import PRECISIONS
 
 
@@ -44,9 +44,9 @@ def energy_and_gradient(
         raise ValueError(f"precision must be one of {', '.join(PRECISIONS)}, got {precision!r}")
     parameters = [*weights, *biases]
     if precision != "ieee" and usable([x], parameters):
-        energy, gradient = triton_chain.energy_and_gradient_op(
-            x, list(weights), list(biases), list(strides), activation, precision
-        )
+        from fastreg.kernels.critic_gradient.triton_chain import energy_and_gradient_op  # imports Triton
+
+        energy, gradient = energy_and_gradient_op(x, list(weights), list(biases), list(strides), activation, precision)
         return energy, gradient
     if precision in ("bf16", "fp16"):
         dtype = PRECISIONS[precision]

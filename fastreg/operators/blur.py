@@ -165,7 +165,7 @@ class Blur(LinearOperator):
         """The same blur as convolutions."""
         from fastreg.operators.direct_blur import DirectBlur
 
-        return DirectBlur(self.psf, self.boundary, normalize=False).to(self.psf.device)
+        return DirectBlur(self.psf, self.boundary, normalize=False, dtype=self.psf.dtype).to(self.psf.device)
 
     def proximal(self, z: Tensor, y: Tensor, step: Tensor | float) -> Tensor:
         """Proximal map of the data term; in closed form for `circular`, by conjugate gradients for the others.

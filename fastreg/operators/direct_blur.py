@@ -20,11 +20,11 @@ class DirectBlur(Blur):
     def forward(self, x: Tensor) -> Tensor:
         """Degrade: convolve with the PSF."""
         self._require(x.shape[-2], x.shape[-1])
-        return reference.blur(x, self.psf, self.boundary)
+        return reference.blur(x, self.psf.to(x.dtype), self.boundary)
 
     def adjoint(self, y: Tensor) -> Tensor:
         """Transpose: correlate with the PSF, then fold the margins back."""
-        return reference.adjoint(y, self.psf, self.boundary)
+        return reference.adjoint(y, self.psf.to(y.dtype), self.boundary)
 
     def gradient(self, x: Tensor, y: Tensor) -> Tensor:
         """Gradient of half the squared residual, A*(A x - y)."""

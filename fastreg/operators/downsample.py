@@ -118,7 +118,8 @@ class Downsample(Blur):
         """The same operator with convolutions."""
         from fastreg.operators.direct_blur import DirectDownsample
 
-        return DirectDownsample(self.psf, self.factor, self.boundary, normalize=False).to(self.psf.device)
+        direct = DirectDownsample(self.psf, self.factor, self.boundary, normalize=False, dtype=self.psf.dtype)
+        return direct.to(self.psf.device)
 
     def power(self, height: int, width: int) -> Tensor:
         """Gain of A A* on measurements of that size, for the rule `circular`."""

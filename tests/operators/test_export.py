@@ -19,24 +19,10 @@ class Everything(nn.Module):
         operator.proximal_iterations = 2
 
     def forward(self, y: Tensor) -> tuple[Tensor, ...]:
-        """First image, its blur, a gradient step and a proximal step, and the norm."""
+        """First image, its measurement, a gradient step and a proximal step."""
         x = self.operator.initial(y)
-        step = 1 / self.operator.norm.square()
-        moved = x - step * self.operator.gradient(x, y)
-        return x.clone(), self.operator(x).clone(), moved, self.operator.proximal(moved, y, step), step.clone()
-
-
-@pytest.mark.parametrize("sides", [(3, 4), (17, 16)], ids=["direct", "fft"])
-@pytest.mark.parametrize("boundary", BLUR_BOUNDARIES)
-def test_export_with_open_sizes(boundary: str, sides: tuple[int, int]) -> None:
-    module = Everything(blur(boundary, sides, (24, 24), torch.float64)[0])
-    dynamic = torch.export.Dim.DYNAMIC
-    example = random((2, 3, 24, 26))
-    program = torch.export.export(module, (example,), dynamic_shapes=({2: dynamic, 3: dynamic},), strict=False)
-    for size in ((24, 26), (31, 20), (19, 45)):
-        y = random((2, 3, *size), seed=1)
-        for result, expected in zip(program.module()(y), module(y), strict=True):
-            torch.testing.assert_close(result, expected, rtol=0, atol=1e-12)
+        moved = x - 0.5 * self.operator.gradient(x, y)
+        return x.clone(), self.operator(x).clone(), moved, self.operator.proximal(moved, y, 2.0)
 
 
 def check_export(operator: LinearOperator, y: Tensor, others: list[Tensor]) -> torch.fx.Graph:
@@ -50,7 +36,28 @@ def check_export(operator: LinearOperator, y: Tensor, others: list[Tensor]) -> t
     return program.graph
 
 
-@pytest.mark.parametrize("plain", [False])
+@pytest.mark.parametrize("way", ["shifts", "fourier", "without_fourier"])
+@pytest.mark.parametrize("boundary", BLUR_BOUNDARIES)
+def test_export_of_blurs(boundary: str, way: str) -> None:
+    operator: LinearOperator = blur(boundary, (3, 4) if way == "shifts" else (9, 8), (24, 24), torch.float64)[0]
+    operator = operator.without_fourier() if way == "without_fourier" else operator
+    others = [random((2, 3, *size), seed=1) for size in ((31, 20), (19, 45))]
+    graph = check_export(operator, random((2, 3, 24, 26)), others)
+    assert uses_fourier(graph) == (way != "without_fourier")
+
+
+def test_export_of_the_norm() -> None:
+    operator = blur("reflect", (3, 4), (24, 24), torch.float64)[0]
+
+    class Norm(nn.Module):
+        def forward(self, x: Tensor) -> Tensor:
+            return x / operator.norm
+
+    x = random((1, 1, 2, 2))
+    torch.testing.assert_close(torch.export.export(Norm(), (x,), strict=False).module()(x), x / operator.norm)
+
+
+@pytest.mark.parametrize("plain", [False, True], ids=["fast", "without_fourier"])
 @pytest.mark.parametrize("boundary", ["circular", "reflect"])
 @pytest.mark.parametrize("factor", [2, 3])
 def test_export_of_downsampling(factor: int, boundary: str, plain: bool) -> None:

@@ -88,7 +88,7 @@ class Task:
 
 def _random_pixels(height: int, width: int, missing: float, generator: torch.Generator) -> dict[str, Tensor]:
     """A mask of pixels that are known with the same probability everywhere."""
-    known = torch.rand(height, width, generator=generator) >= missing
+    known = torch.rand(height, width, generator=generator, dtype=torch.float32, device="cpu") >= missing
     if not known.any():
         raise ValueError(f"no pixel of {height} x {width} is known with a share of {missing} missing")
     return {"mask": known.float()}
@@ -96,10 +96,10 @@ def _random_pixels(height: int, width: int, missing: float, generator: torch.Gen
 
 def _random_columns(height: int, width: int, missing: float, generator: torch.Generator) -> dict[str, Tensor]:
     """A mask of frequencies in Cartesian sampling: columns at random, and a twelfth of them around zero."""
-    distance = torch.fft.fftfreq(width).abs()
+    distance = torch.fft.fftfreq(width, dtype=torch.float32, device="cpu").abs()
     centre = distance <= 1 / 24
     share = (1 - missing - float(centre.float().mean())) / float(1 - centre.float().mean())
-    known = centre | (torch.rand(width, generator=generator) < share)
+    known = centre | (torch.rand(width, generator=generator, dtype=torch.float32, device="cpu") < share)
     return {"mask": known.float().expand(height, width)}
 
 

@@ -99,32 +99,41 @@ def _switch(allowed: bool) -> list[Callable[[], None]]:
     backends: Any = torch.backends  # some of the names below are unknown to type checkers
     restore: list[Callable[[], None]] = []
 
-    def put(switch: tuple[Callable[[], Any], Callable[[Any], None]], value: Any, others: tuple[Any, ...]) -> None:
-        read, write = switch
+    def older(read: Callable[[], Any], write: Callable[[Any], None], value: Any, others: tuple[Any, ...]) -> None:
         before = read()
         if before in others:
-            write(value)
             restore.append(functools.partial(write, before))
+            write(value)
 
-    for backend in (backends.mkldnn.conv, backends.mkldnn.matmul):
-        read, write = _attribute(backend, "fp32_precision")
-        restore.append(functools.partial(write, read()))  # in any case: the older interface below sets the second, too
-        if read() in ("tf32", "bf16"):
-            write("ieee")
-    newer = ("tf32", ("none", "ieee")) if allowed else ("ieee", ("tf32", "bf16"))
+    def newer(switch: Any, library: Any, tf32: bool) -> None:
+        rounds = switch.fp32_precision in ("tf32", "bf16")
+        if rounds != tf32:
+            restore.append(_restoring(switch, library))
+            switch.fp32_precision = "tf32" if tf32 else "ieee"
+
+    restore.append(_restoring(backends.mkldnn.matmul, backends.mkldnn))  # which the older interface sets, too
+    for switch in (backends.mkldnn.conv, backends.mkldnn.matmul):
+        newer(switch, backends.mkldnn, False)
     try:
-        older = ("high", ("highest",)) if allowed else ("highest", ("high", "medium"))
-        put((torch.get_float32_matmul_precision, torch.set_float32_matmul_precision), *older)
+        values = ("high", ("highest",)) if allowed else ("highest", ("high", "medium"))
+        older(torch.get_float32_matmul_precision, torch.set_float32_matmul_precision, *values)
     except RuntimeError:
-        put(_attribute(backends.cuda.matmul, "fp32_precision"), *newer)
+        newer(backends.cuda.matmul, backends.cudnn, allowed)
     try:
         if backends.cudnn.fp32_precision != "none":  # the older switch would give way to this one
             raise RuntimeError
-        put(_attribute(backends.cudnn, "allow_tf32"), allowed, (not allowed,))
+        older(
+            lambda: backends.cudnn.allow_tf32,
+            functools.partial(setattr, backends.cudnn, "allow_tf32"),
+            allowed,
+            (not allowed,),
+        )
     except RuntimeError:
-        put(_attribute(backends.cudnn.conv, "fp32_precision"), *newer)
+        newer(backends.cudnn.conv, backends.cudnn, allowed)
     return restore
 
 
-def _attribute(owner: Any, name: str) -> tuple[Callable[[], Any], Callable[[Any], None]]:
-    return lambda: getattr(owner, name), lambda value: setattr(owner, name, value)
+def _restoring(switch: Any, library: Any) -> Callable[[], None]:
+    """What puts a switch back; one that follows that of its library is to follow it again."""
+    before = switch.fp32_precision
+    return functools.partial(setattr, switch, "fp32_precision", "none" if before == library.fp32_precision else before)

@@ -100,10 +100,11 @@ def prepare(
     if precision != "auto":
         check_precision(precision, restorer.device)
     compiled = compile == "always" or (compile == "auto" and pays(restorer, pixels))
-    candidates = (precision,)
+    candidates: tuple[str, ...] = (precision,)
     if precision == "auto":
         candidates = FASTEST_FIRST[restorer.device.type]
-        if restorer.weight_rule is None or (pixels is not None and pixels < JUDGED_PIXELS) or (restorer.device.type == "cpu" and not cpu_has_bf16()):
+        judged = restorer.weight_rule is not None and (pixels is None or pixels >= JUDGED_PIXELS)
+        if not judged or (restorer.device.type == "cpu" and not cpu_has_bf16()):
             candidates = ("ieee",)
     for candidate in candidates:
         if candidate == "ieee":

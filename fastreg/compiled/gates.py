@@ -185,7 +185,7 @@ def conditioning(restorer: Restorer, sample: Any) -> dict[str, float]:
     with torch.no_grad(), isolated():
         results = [exact.solve(_double(sample.y), sample.sigma.double(), sample.weight.double())]
         for _ in range(_PERTURBED):
-            noise = torch.randn(sample.y.shape, generator=generator, dtype=torch.float32).to(sample.y)
+            noise = torch.randn(sample.y.shape, generator=generator, dtype=torch.float32, device="cpu").to(sample.y)
             results.append(restorer.solve(sample.y * (1 + _DIGIT * noise), sample.sigma, sample.weight))
     rows = [compare("", sample.sigma, x.float(), sample.reference, sample.clean) for x in results]
     return {

@@ -150,7 +150,7 @@ class LinearOperator(nn.Module, abc.ABC):
             On the CPU; noise is drawn there, so that it is the same on every device.
         """
         clean: Tensor = self(x)
-        noise = torch.randn(clean.shape, generator=generator, dtype=clean.dtype).to(clean.device)
+        noise = torch.randn(clean.shape, generator=generator, dtype=clean.dtype, device="cpu").to(clean.device)
         if clean.is_complex():
             noise = noise * math.sqrt(2)  # torch gives each part half of the variance
         level = torch.as_tensor(sigma, dtype=x.dtype, device=x.device).reshape(-1, 1, 1, 1)
@@ -228,9 +228,14 @@ class LinearOperator(nn.Module, abc.ABC):
         Operators have a closed form or a bound. This default is an estimate: 40 power iterations on images of 64 x 64 pixels.
         """
         channels = self.measurement().image_channels or self.measurement().channels or 1
-        like = next((buffer for buffer in self.buffers() if buffer.is_floating_point()), torch.empty(0))
+        like = next(
+            (buffer for buffer in self.buffers() if buffer.is_floating_point()),
+            torch.empty(0, dtype=torch.float32, device="cpu"),
+        )
         size = 64 * self.measurement().scale
-        x = torch.rand((1, channels, size, size), generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+        x = torch.rand(
+            (1, channels, size, size), generator=torch.Generator().manual_seed(0), dtype=torch.float64, device="cpu"
+        )
         x = x.to(like)
         for _ in range(40):
             square = inner(x, x)

@@ -264,7 +264,8 @@ def gaussian_psf(size: int | tuple[int, int], std: float, dtype: torch.dtype = t
         raise ValueError(f"the standard deviation of a Gaussian must be a positive number of pixels, got {std!r}")
     _check_dtype(dtype)
     rows, columns = (
-        ((torch.arange(side, dtype=torch.float64) - side // 2) / std).square().mul(-0.5).exp() for side in sides
+        ((torch.arange(side, dtype=torch.float64, device="cpu") - side // 2) / std).square().mul(-0.5).exp()
+        for side in sides
     )
     return ((rows / rows.sum())[:, None] * (columns / columns.sum())).to(dtype)
 

@@ -23,7 +23,9 @@ class Identity(LinearOperator):
 
     def __init__(self) -> None:
         super().__init__()
-        self.register_buffer("one", torch.ones(()), persistent=False)  # on the device of the module
+        self.register_buffer(
+            "one", torch.ones((), dtype=torch.float32, device="cpu"), persistent=False
+        )  # on the device of the module
 
     def forward(self, x: Tensor) -> Tensor:
         """Degrade: x."""

@@ -45,7 +45,9 @@ class Mosaic(LinearOperator):
         if pattern not in PATTERNS:
             raise ValueError(f"the pattern must be one of {', '.join(PATTERNS)}, got {pattern!r}")
         self.pattern = pattern
-        self.register_buffer("one", torch.ones(()), persistent=False)  # on the device of the module
+        self.register_buffer(
+            "one", torch.ones((), dtype=torch.float32, device="cpu"), persistent=False
+        )  # on the device of the module
 
     def extra_repr(self) -> str:
         """The pattern."""

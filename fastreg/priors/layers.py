@@ -16,7 +16,7 @@ torch.Size([1, 1, 8, 8])
 from __future__ import annotations
 
 import abc
-from typing import TypeAlias, cast
+from typing import Any, TypeAlias, cast
 
 import torch
 import torch.nn.functional as F
@@ -25,6 +25,8 @@ from torch import Tensor, nn
 ACTIVATIONS = ("relu", "leaky_relu", "elu", "silu", "softplus")
 #: Slope of ``leaky_relu`` below zero.
 SLOPE = 0.2
+#: How weights are made, whatever the process has set as default.
+PLAIN: dict[str, Any] = {"dtype": torch.float32, "device": "cpu"}
 
 #: What the layers that were evaluated keep for their derivatives, the last on top.
 Tape: TypeAlias = list[Tensor]
@@ -56,7 +58,7 @@ class Conv(nn.Conv2d, Layer):
     """
 
     def __init__(self, inputs: int, outputs: int, bias: bool = False, dilation: int = 1) -> None:
-        super().__init__(inputs, outputs, 3, padding=dilation, dilation=dilation, bias=bias)
+        super().__init__(inputs, outputs, 3, padding=dilation, dilation=dilation, bias=bias, **PLAIN)
 
     def forward(self, x: Tensor, tape: Tape | None = None) -> Tensor:
         """Feature maps ``[B, outputs, H, W]``."""
@@ -71,7 +73,7 @@ class Down(nn.Conv2d, Layer):
     """2x2 convolution with stride 2: half the height and width, which must be even."""
 
     def __init__(self, inputs: int, outputs: int, bias: bool = False) -> None:
-        super().__init__(inputs, outputs, 2, 2, bias=bias)
+        super().__init__(inputs, outputs, 2, 2, bias=bias, **PLAIN)
 
     def forward(self, x: Tensor, tape: Tape | None = None) -> Tensor:
         """Feature maps ``[B, outputs, H / 2, W / 2]``."""
@@ -86,7 +88,7 @@ class Up(nn.ConvTranspose2d, Layer):
     """2x2 transposed convolution with stride 2: twice the height and width."""
 
     def __init__(self, inputs: int, outputs: int, bias: bool = False) -> None:
-        super().__init__(inputs, outputs, 2, 2, bias=bias)
+        super().__init__(inputs, outputs, 2, 2, bias=bias, **PLAIN)
 
     def forward(self, x: Tensor, tape: Tape | None = None) -> Tensor:  # type: ignore[override]
         """Feature maps ``[B, outputs, 2 H, 2 W]``."""

@@ -118,9 +118,10 @@ class PatchCritic(Regularizer):
         self.biases = nn.ParameterList()
         for layer in self.layers:
             fan_in = layer.inputs * layer.kernel**2
-            weight = torch.empty(layer.outputs, layer.inputs, layer.kernel, layer.kernel)
+            shape = (layer.outputs, layer.inputs, layer.kernel, layer.kernel)
+            weight = torch.empty(shape, dtype=torch.float32, device="cpu")
             self.weights.append(nn.Parameter(nn.init.normal_(weight, std=(2 / fan_in) ** 0.5)))
-            self.biases.append(nn.Parameter(torch.zeros(layer.outputs)))
+            self.biases.append(nn.Parameter(torch.zeros(layer.outputs, dtype=torch.float32, device="cpu")))
 
     @property
     def settings(self) -> dict[str, Any]:

@@ -65,7 +65,7 @@ class Adam(Solver[AdamState]):
             raise ValueError(f"betas must lie in [0, 1), got {betas}")
         if epsilon <= 0:
             raise ValueError(f"epsilon must be positive, got {epsilon}")
-        k = torch.arange(iterations, dtype=torch.float64)
+        k = torch.arange(iterations, dtype=torch.float64, device="cpu")
         rates = rate[0] * (rate[1] / rate[0]) ** (k / iterations)
         corrections = [1 - beta ** (k + 1) for beta in betas]
         super().__init__(torch.stack([rates, *corrections], 1).float())

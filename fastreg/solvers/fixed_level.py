@@ -33,7 +33,7 @@ class FixedLevel(Solver[State]):
 
     def __init__(self, iterations: int = 30, level: float = 0.06) -> None:
         positive(iterations=iterations, level=level)
-        super().__init__(torch.full((iterations, 1), level, dtype=torch.float32))
+        super().__init__(torch.full((iterations, 1), level, dtype=torch.float32, device="cpu"))
         self.level = float(level)
 
     @property

@@ -51,7 +51,7 @@ class GradientDescent(Solver[GradientDescentState]):
             raise ValueError(f"iterations must be positive, got {iterations}")
         if step <= 0:
             raise ValueError(f"step must be positive, got {step}")
-        super().__init__(torch.full((iterations, 1), step, dtype=torch.float32))
+        super().__init__(torch.full((iterations, 1), step, dtype=torch.float32, device="cpu"))
         self.size = float(step)
 
     @property

@@ -58,7 +58,8 @@ class HalfQuadraticSplitting(Solver[HalfQuadraticSplittingState]):
 
     def __init__(self, iterations: int = 8, first: float = 49 / 255, floor: float = 1 / 255, last: float = 1.0) -> None:
         positive(iterations=iterations, first=first, floor=floor, last=last)
-        exponents = torch.arange(1 if iterations == 1 else 0, max(iterations, 2)) / max(iterations - 1, 1)
+        steps = torch.arange(1 if iterations == 1 else 0, max(iterations, 2), dtype=torch.float32, device="cpu")
+        exponents = steps / max(iterations - 1, 1)
         super().__init__(exponents[:, None])
         self.first = float(first)
         self.floor = float(floor)

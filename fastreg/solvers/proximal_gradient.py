@@ -52,7 +52,7 @@ class ProximalGradient(Solver[ProximalGradientState]):
 
     def __init__(self, iterations: int = 50, step: float = 1.0) -> None:
         positive(iterations=iterations, step=step)
-        super().__init__(torch.full((iterations, 1), step, dtype=torch.float32))
+        super().__init__(torch.full((iterations, 1), step, dtype=torch.float32, device="cpu"))
         self.size = float(step)
 
     @property
@@ -113,7 +113,7 @@ class ForwardBackward(Solver[ForwardBackwardState]):
 
     def __init__(self, iterations: int = 100, step: float = 1.0) -> None:
         positive(iterations=iterations, step=step)
-        super().__init__(torch.full((iterations, 1), step, dtype=torch.float32))
+        super().__init__(torch.full((iterations, 1), step, dtype=torch.float32, device="cpu"))
         self.size = float(step)
 
     @property

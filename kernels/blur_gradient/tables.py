@@ -45,12 +45,12 @@ def sparse(psf: Tensor, geometry: Geometry) -> TapTable:
     values = [taps[at[:, 0], at[:, 1]] for taps, at in zip(_lists(exact, geometry), found, strict=True)]
     starts = [sum(len(at) for at in found[:m]) for m in range(len(found))]
     ranges = [[start, start + len(at)] for start, at in zip(starts, found, strict=True)]
-    offsets = torch.cat(found) - torch.tensor([row, column])
+    offsets = torch.cat(found) - torch.tensor([row, column], device="cpu")
     reach = offsets.abs().amax(0).tolist() if len(offsets) else [0, 0]
     return TapTable(
         offsets.int().to(psf.device),
         torch.cat(values).float().to(psf.device),
-        torch.tensor(ranges if len(ranges) == 9 else ranges * 9, dtype=torch.int32).to(psf.device),
+        torch.tensor(ranges if len(ranges) == 9 else ranges * 9, dtype=torch.int32, device="cpu").to(psf.device),
         len(found[0]),
         (reach[0], reach[1]),
         geometry,

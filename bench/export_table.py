@@ -60,9 +60,7 @@ def table(documents: list[dict[str, Any]], startups: list[dict[str, Any]] | None
 
 def _where(machine: dict[str, Any]) -> str:
     """The device, and the threads where they matter."""
-    if machine.get("cuda"):
-        return str(machine["device"])
-    return f"{machine['cpu'] or machine['device']}, {machine['threads']} threads"
+    return str(machine.get("gpu", f"{machine['cpu']}, {machine['threads']} threads"))
 
 
 def _rows(headings: tuple[str, ...], rows: list[list[str]]) -> list[str]:

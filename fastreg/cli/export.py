@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import platform
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -13,6 +12,7 @@ from fastreg.cli import choices
 
 if TYPE_CHECKING:
     from fastreg.export import Exported, Options
+    from fastreg.operators import LinearOperator
     from fastreg.restorer import Restorer
 
 #: Side of a PSF that is an input, in pixels.
@@ -36,11 +36,15 @@ def export(
         str | None,
         typer.Option(
             metavar="FILE|gaussian:SIZE:STD|input",
-            help=f"For deblur: a fixed PSF, or input for one of up to {PSF_SIDE} pixels a side with every call.",
+            help=f"For {choices.takers('psf')}: a fixed PSF, or input for one of up to {PSF_SIDE} pixels a side with every call.",
         ),
     ] = None,
-    mask: Annotated[str | None, typer.Option(metavar="input", help="For inpaint: always input.")] = None,
+    mask: Annotated[
+        str | None, typer.Option(metavar="input", help=f"For {choices.takers('mask')}: always input.")
+    ] = None,
     boundary: choices.BoundaryOption = None,
+    factor: choices.FactorOption = None,
+    pattern: choices.PatternOption = None,
     prior: choices.PriorOption = "auto",
     weight: choices.WeightOption = None,
     iterations: choices.IterationsOption = None,
@@ -63,6 +67,7 @@ def export(
     The artefact is loaded as it will be used and compared with the eager float32 solve. Outside the gates nothing is
     written, and the exit code is 1.
     """
+    from fastreg import machine, tasks
     from fastreg.export import FORMATS, Options
     from fastreg.export.formats import find
 
@@ -71,7 +76,8 @@ def export(
         raise ValueError(f"there is no folder {json_file.parent} to write {json_file.name} to")
     if format_name == "all" and output.exists() and not output.is_dir():
         raise ValueError(f"{output} is a file: --format all writes into a folder")
-    restorer = _restorer(task, psf, mask, boundary, prior, weight, iterations, device)
+    operator = _operator(task, psf, mask, boundary=boundary, factor=factor, pattern=pattern)
+    restorer = tasks.make_restorer(operator, prior, iterations, weight, device=tasks.choose_device(device))
     options = Options(
         precision=precision,
         psf_side=PSF_SIDE if psf == "input" else None,
@@ -91,10 +97,12 @@ def export(
         "prior": prior,
         "psf": psf,
         "boundary": boundary,
+        "factor": factor,
+        "pattern": pattern,
         "iterations": restorer.solver.iterations,
         "precision": precision,
         "timed_size": list(TIMED_SIZE),
-        "machine": _machine(device),
+        "machine": machine.describe(restorer.device),
         "rows": rows,
     }
     if json_file is not None:
@@ -107,31 +115,21 @@ def export(
         raise typer.Exit(1)
 
 
-def _restorer(
-    task: str,
-    psf: str | None,
-    mask: str | None,
-    boundary: str | None,
-    prior: str,
-    weight: float | None,
-    iterations: int | None,
-    device: str,
-) -> Restorer:
-    from fastreg import tasks
-    from fastreg.operators import Mask
+def _operator(task: str, psf: str | None, mask: str | None, **options: Any) -> LinearOperator:
+    """The operator to export; what comes with every call is stood in for."""
+    import torch
 
-    if task == "inpaint":
+    from fastreg import tasks
+
+    if "mask" in tasks.find(task).needs:
         if mask not in (None, "input"):
             raise ValueError(
                 f"a mask has the size of the image, so that it is always an input: --mask input, got {mask!r}"
             )
-        if psf is not None:
-            raise ValueError("inpaint takes no --psf")
-        # stands for the mask of every call: only its size is looked at
-        return tasks.make_restorer(Mask([[1.0]]), prior, iterations, weight, device=tasks.choose_device(device))
+        mask = None
     given = f"gaussian:{PSF_SIDE}:3" if psf == "input" else psf
-    operator = tasks.make_operator(task, psf=given, mask=mask, boundary=boundary)
-    return tasks.make_restorer(operator, prior, iterations, weight, device=tasks.choose_device(device))
+    generator = torch.Generator().manual_seed(0)
+    return tasks.random_operator(task, 8, 8, generator, psf=given, mask=mask, **options)
 
 
 def _rows(
@@ -198,32 +196,17 @@ def _timed(made: Exported, restorer: Restorer, rounds: int) -> dict[str, Any]:
         return time.perf_counter() - start, result
 
     loading, artefact = seconds(lambda: load(made.path))
-    device = artefact.metadata["device"]
-    channels = artefact.metadata["inputs"][0]["shape"][1]
-    y = samples.photograph("coffee", (1, channels, *TIMED_SIZE)).to(device)
+    operator, form = restorer.operator, restorer.operator.measurement()
+    height, width = (n - (n - m) % form.scale for n, m in zip(TIMED_SIZE, form.margin, strict=True))
+    sized = {name: torch.ones(height, width) for name, about in operator.inputs.items() if about.sized}
+    operator = operator.replaced(**sized).to(artefact.metadata["device"]) if sized else operator
+    clean = samples.photograph("coffee", (1, restorer.prior.channels, height, width)).to(artefact.metadata["device"])
+    y = operator.observe(clean, 0.1, torch.Generator().manual_seed(0)).contiguous()
     names = [spec["name"] for spec in artefact.metadata["inputs"]]
-    psf = restorer.operator.psf if "psf" in names else None
-    mask = torch.ones(TIMED_SIZE, device=device) if "mask" in names else None
+    inputs = {name: getattr(operator, name) for name in operator.inputs if name in names}
     weight = None if restorer.weight_rule is not None else 0.2
-    times = [seconds(lambda: artefact(y, 0.1, weight, psf=psf, mask=mask))[0] for _ in range(rounds + 1)]
+    times = [seconds(lambda: artefact(y, 0.1, weight, **inputs))[0] for _ in range(rounds + 1)]
     return {"load_s": loading, "first_s": times[0], "p50_s": statistics.median(times[1:])}
-
-
-def _machine(device: str) -> dict[str, Any]:
-    import torch
-
-    from fastreg import __version__
-
-    cuda = device != "cpu" and torch.cuda.is_available()
-    return {
-        "cuda": torch.version.cuda if cuda else None,
-        "device": torch.cuda.get_device_name() if cuda else platform.processor() or platform.machine(),
-        "cpu": torch.cpu.get_capabilities().get("cpu_name"),
-        "threads": torch.get_num_threads(),
-        "torch": torch.__version__,
-        "fastreg": __version__,
-        "python": platform.python_version(),
-    }
 
 
 def _print(title: str, rows: list[dict[str, Any]]) -> None:

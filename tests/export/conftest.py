@@ -9,11 +9,12 @@ from fastreg import Restorer, models
 from fastreg.export import export
 from fastreg.export.formats import Options
 from fastreg.operators import OPERATORS, Blur, Downsample, FourierSampling, Identity, Mask, Mosaic, gaussian_psf
+from fastreg.parts import describe
 from fastreg.priors import PatchCritic
 from fastreg.solvers import Adam
 
 SIDE = 7
-TUNED = models.TaskSettings([[0.05, 0.4], [0.2, 0.1]])
+TUNED = models.TaskSettings([[0.05, 0.4], [0.2, 0.1]], solver=describe(Adam(iterations=2)))
 
 
 def make_options(task):

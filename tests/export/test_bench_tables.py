@@ -22,7 +22,7 @@ def test_the_table_of_the_formats():
     ]  # fmt: skip
     document = {
         "task": "deblur", "prior": "alr", "psf": "input", "boundary": "reflect", "iterations": 50, "precision": "ieee",
-        "timed_size": [321, 481], "machine": {"cpu": "x", "device": "x", "threads": 2, "torch": "2"}, "rows": rows,
+        "timed_size": [321, 481], "machine": {"cpu": "x", "threads": 2, "torch": "2"}, "rows": rows,
     }  # fmt: skip
     lines = table([document]).splitlines()
     headings = "| format | size | export | load | first call | p50 | rms | ΔPSNR on photographs | status |"

@@ -65,7 +65,11 @@ def blurs(shape: tuple[int, ...], device: torch.device) -> Iterator[Case]:
                 runs["triton_fused"] = partial(triton_blur.gradient, x, y, table, True)
         planned = plan.plan(psf, "reflect", shape, x.dtype).choice
         exact = reference.gradient(x.double(), y.double(), psf.double(), "reflect")
-        yield {"bench": "blur_gradient", "psf": name, "taps": taps, "precision": "ieee", "planned": planned}, exact, runs
+        yield (
+            {"bench": "blur_gradient", "psf": name, "taps": taps, "precision": "ieee", "planned": planned},
+            exact,
+            runs,
+        )
 
 
 def critics(shape: tuple[int, ...], device: torch.device) -> Iterator[Case]:

@@ -11,13 +11,9 @@ from pathlib import Path
 from typing import Any
 
 import torch
-import torch.nn.functional as F
 
 from fastreg import __version__
 from fastreg.kernels.precision import cpu_has_bf16
-
-#: Working set of the copy, in bytes: several times the caches of a CPU.
-COPIED = 1 << 28
 
 
 def cpu_name() -> str:
@@ -92,41 +88,3 @@ def seconds(run: Callable[[], object], device: torch.device) -> float:
     run()
     wait(device)
     return time.perf_counter() - start
-
-
-def roofline(device: torch.device, repeats: int = 15) -> dict[str, float]:
-    """What the machine can do: the best of some runs, as a bound should be.
-
-    Returns
-    -------
-    dict
-        ``conv_ieee`` and, where there are instructions for it, ``conv_bf16`` (on a GPU also ``conv_tf32`` and ``conv_fp16``):
-        FLOP/s of torch's own 3x3 convolution of 128 to 64 channels, which is most of the work of the critics; on a CPU on a
-        strip that stays in the caches. ``copy``: bytes/s read and written.
-    """
-    cuda = device.type == "cuda"
-    formats = {"ieee": torch.float32}
-    if cuda:
-        formats |= {"tf32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
-    elif cpu_has_bf16():
-        formats |= {"bf16": torch.bfloat16}
-    result = {}
-    size = (1024, 1024) if cuda else (34, 130)
-    allowed = torch.backends.cudnn.allow_tf32
-    for name, dtype in formats.items():
-        torch.backends.cudnn.allow_tf32 = name == "tf32"
-        last = {"dtype": dtype, "device": device}
-        x = torch.rand(1, 128, *size, **last).to(memory_format=torch.channels_last)  # type: ignore[arg-type]
-        weight = torch.rand(64, 128, 3, 3, **last).to(memory_format=torch.channels_last)  # type: ignore[arg-type]
-        work = 2 * weight.numel() * (size[0] - 2) * (size[1] - 2)
-
-        def convolve(x: torch.Tensor = x, weight: torch.Tensor = weight) -> torch.Tensor:
-            return F.conv2d(x, weight)
-
-        convolve()
-        result[f"conv_{name}"] = work / min(seconds(convolve, device) for _ in range(repeats))
-    torch.backends.cudnn.allow_tf32 = allowed
-    source = torch.ones(COPIED // 4, device=device)
-    target = torch.zeros_like(source)
-    result["copy"] = 2 * COPIED / min(seconds(lambda: target.copy_(source), device) for _ in range(repeats))
-    return result

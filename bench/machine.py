@@ -1,4 +1,4 @@
-"""What a measurement was made on: hardware, versions, and the rates that this machine reaches in this run."""
+"""What a measurement was made on: hardware, versions, commit; and how long a call takes."""
 
 from __future__ import annotations
 

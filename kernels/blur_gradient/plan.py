@@ -79,6 +79,8 @@ def by_values(psf: Tensor, boundary: str) -> Method:
     at = psf.detach().nonzero().tolist()
     positions = tuple((row, column) for row, column in at) if len(at) <= MOST_SHIFTS else None
     table = tables.sparse(psf, shape) if psf.is_cuda and available() and len(at) <= MOST_TRITON else None
+    if table is not None:  # before a compiler meets the import
+        from fastreg.kernels.blur_gradient import triton_blur  # noqa: F401
     return _method(boundary, positions, table)
 
 

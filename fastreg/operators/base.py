@@ -5,7 +5,7 @@ from __future__ import annotations
 import abc
 import dataclasses
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from types import MappingProxyType
 from typing import Any, ClassVar, Self
 
@@ -207,19 +207,19 @@ class LinearOperator(nn.Module, abc.ABC):
         Notes
         -----
         The solution is x = z - A* u with (I + step A A*) u = step (A z - y), solved for u by `proximal_iterations` steps of
-        conjugate gradients, preconditioned by `precondition`.
+        conjugate gradients with the `preconditioner`.
         """
         u = conjugate_gradients(
             lambda u: u + step * self(self.adjoint(u)),
             step * (self(z) - y),
             self.proximal_iterations,
-            lambda u: self.precondition(u, step),
+            self.preconditioner(y, step),
         )
         return z - self.adjoint(u)
 
-    def precondition(self, u: Tensor, step: Tensor | float) -> Tensor:
-        """An approximation of (I + step A A*)^-1 u for a measurement u; `u` itself unless an operator knows better."""
-        return u
+    def preconditioner(self, y: Tensor, step: Tensor | float) -> Callable[[Tensor], Tensor] | None:
+        """An approximation of (I + step A A*)^-1, for measurements of the size of `y`; None where an operator knows none."""
+        return None
 
     @property
     def norm(self) -> Tensor:

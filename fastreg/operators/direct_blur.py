@@ -5,7 +5,6 @@ from __future__ import annotations
 from torch import Tensor
 
 from fastreg.kernels.blur_gradient import reference
-from fastreg.operators import dft
 from fastreg.operators.base import LinearOperator
 from fastreg.operators.blur import Blur
 from fastreg.operators.downsample import Downsample
@@ -16,6 +15,8 @@ class DirectBlur(Blur):
 
     ONNX Runtime's DFT takes part of what ONNX specifies, and only on the CPU.
     """
+
+    fast_transforms = False
 
     def forward(self, x: Tensor) -> Tensor:
         """Degrade: convolve with the PSF."""
@@ -34,12 +35,7 @@ class DirectBlur(Blur):
         """Proximal map of the data term; in closed form for `circular`, by conjugate gradients for the others."""
         if self.boundary != "circular":
             return LinearOperator.proximal(self, z, y, step)
-        return z - self.adjoint(self.precondition(step * (self(z) - y), step))
-
-    def precondition(self, u: Tensor, step: Tensor | float) -> Tensor:
-        """(I + step A A*)^-1 u as it is for `circular`, by products with matrices."""
-        gain = 1 / (1 + step * self.power(u.shape[-2], u.shape[-1]).to(u.dtype))
-        return dft.multiply(u, gain, fast=False)
+        return z - self.adjoint(self.preconditioner(y, step)(step * (self(z) - y)))
 
 
 class DirectDownsample(Downsample, DirectBlur):

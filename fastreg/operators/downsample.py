@@ -112,7 +112,7 @@ class Downsample(Blur):
         """
         if self.boundary != "circular":
             return LinearOperator.proximal(self, z, y, step)
-        return z - self.adjoint(self.precondition(step * (self(z) - y), step))
+        return z - self.adjoint(self.preconditioner(y, step)(step * (self(z) - y)))
 
     def without_fourier(self) -> LinearOperator:
         """The same operator with convolutions."""

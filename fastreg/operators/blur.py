@@ -66,8 +66,8 @@ class Blur(LinearOperator):
     kind = "blur"
     task = "deblur"
     inputs = MappingProxyType({"psf": Input("psf")})
-    #: To 0.02 dB of the limit, where the data weigh 170 times as much as the image that they correct.
-    proximal_iterations = 12
+    #: A whole half-quadratic splitting with a denoiser, 7x7 Gaussian and camera shake, comes to 0.012 dB of exact data steps.
+    proximal_iterations = 6
     #: Whether fast Fourier transforms can be used.
     fast_transforms = True
     psf: Tensor

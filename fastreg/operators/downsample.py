@@ -47,6 +47,8 @@ class Downsample(Blur):
 
     kind = "downsample"
     task = "super-resolve"
+    #: Measured pixels are so far from each other that there is little to undo: for the default PSF one step is enough.
+    proximal_iterations = 4
 
     def __init__(
         self,

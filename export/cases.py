@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -22,8 +23,8 @@ _WEIGHT = 0.2
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
-class Case:
-    """One call, and its answer.
+class Call:
+    """Arguments of a call, and what they were made of.
 
     Parameters
     ----------
@@ -32,9 +33,7 @@ class Case:
     clean
         The image before it was degraded, ``[B, C, H, W]``.
     y, sigma, weight, inputs
-        Arguments of the call; `inputs` by name, what the operator takes with each call.
-    reference
-        The eager float32 solve.
+        The arguments; `inputs` by name, what the operator takes with each call.
     operator
         The degradation.
     """
@@ -45,8 +44,20 @@ class Case:
     sigma: Tensor
     weight: Tensor
     inputs: dict[str, Tensor]
-    reference: Tensor
     operator: LinearOperator
+
+    def eager(self, restorer: Restorer) -> Tensor:
+        """The same call of the eager float32 restorer."""
+        eager = Restorer(self.operator, restorer.fidelity, restorer.prior, restorer.solver).eval()
+        with torch.no_grad(), tensor_float(False):
+            return eager.solve(self.y, self.sigma, self.weight)
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Case(Call):
+    """A call and its answer, what the eager float32 solve makes of it."""
+
+    reference: Tensor
 
 
 def make(restorer: Restorer, metadata: Metadata) -> list[Case]:
@@ -73,11 +84,14 @@ def make(restorer: Restorer, metadata: Metadata) -> list[Case]:
         ("random", few, low[0], low[1] + 1, (middle,)),
         ("rocket", few, 2 * s, s + 3, (middle,)),
     ]
-    return [
-        _case(restorer, metadata, name, (batch, spec["shape"][1], height, width), levels[:batch], k)
-        for k, (name, batch, height, width, levels) in enumerate(plan)
-        if max(height, width) <= spec["max"][2]
-    ]
+    cases = []
+    for k, (name, batch, height, width, levels) in enumerate(plan):
+        if max(height, width) > spec["max"][2]:
+            continue
+        call = degrade(restorer, metadata, name, (batch, height, width), levels[:batch], k)
+        fields = {field.name: getattr(call, field.name) for field in dataclasses.fields(call)}
+        cases.append(Case(**fields, reference=call.eager(restorer)))
+    return cases
 
 
 def conditioning(restorer: Restorer, case: Case) -> dict[str, float]:
@@ -85,22 +99,26 @@ def conditioning(restorer: Restorer, case: Case) -> dict[str, float]:
     return gates.conditioning(Restorer(case.operator, restorer.fidelity, restorer.prior, restorer.solver), case)
 
 
-def _case(
+def degrade(
     restorer: Restorer,
     metadata: Metadata,
     name: str,
-    measured: tuple[int, int, int, int],
-    levels: tuple[float, ...],
-    seed: int,
-) -> Case:
-    """Degrade an image to a measurement of a shape, and restore it."""
+    size: tuple[int, int, int],
+    levels: Sequence[float],
+    seed: int = 0,
+) -> Call:
+    """A measurement of a photograph, or of noise where that is the name, and whatever else a call takes.
+
+    `size` is the batch, the height and the width of the measurement; there is one noise level for each entry.
+    """
     device = restorer.device
-    batch, _, height, width = measured
-    _, _, *sides = restorer.operator.measurement().image_shape(measured)
+    batch, height, width = size
+    channels = metadata["inputs"][0]["shape"][1]
+    _, _, *sides = restorer.operator.measurement().image_shape((batch, channels, height, width))
     shape = (batch, restorer.prior.channels, sides[0], sides[1])
     generator = torch.Generator().manual_seed(seed)
-    clean = torch.rand(shape, generator=generator) if name == "random" else photograph(name, shape)
-    clean = clean.to(device)
+    noise = torch.rand(shape, generator=generator, dtype=torch.float32)
+    clean = (noise if name == "random" else photograph(name, shape)).to(device)
     generator = torch.Generator().manual_seed(100 + seed)
     inputs = {
         spec["name"]: _INPUTS[spec["content"]](spec, batch, height, width, seed, generator).to(device)
@@ -110,15 +128,13 @@ def _case(
     sigma = torch.tensor(levels, dtype=torch.float32, device=device)
     rule = restorer.weight_rule or WeightRule.constant(_WEIGHT).to(device)
     weight: Tensor = rule(sigma)
-    eager = Restorer(operator, restorer.fidelity, restorer.prior, restorer.solver).eval()
     with torch.no_grad(), tensor_float(False):
         y = operator.observe(clean, sigma, generator).contiguous()
-        reference = eager.solve(y, sigma, weight)
-    return Case(f"{name} {list(y.shape)}", clean, y, sigma, weight, inputs, reference, operator)
+    return Call(f"{name} {list(y.shape)}", clean, y, sigma, weight, inputs, operator)
 
 
 def _mask(spec: dict[str, Any], batch: int, height: int, width: int, seed: int, generator: torch.Generator) -> Tensor:
-    mask = (torch.rand(batch, spec["shape"][1], height, width, generator=generator) > 0.5).float()
+    mask = (torch.rand(batch, spec["shape"][1], height, width, generator=generator, dtype=torch.float32) > 0.5).float()
     if seed % 2:
         mask[..., 4:9, 3:11] = 0  # a hole without any pixel, not only single ones
     return mask
@@ -127,7 +143,7 @@ def _mask(spec: dict[str, Any], batch: int, height: int, width: int, seed: int, 
 def _psf(spec: dict[str, Any], batch: int, height: int, width: int, seed: int, generator: torch.Generator) -> Tensor:
     side = spec["shape"][0]
     small = min(side, 4 + seed)  # odd and even sides, unlike in height and width
-    psf = torch.rand(small, max(1, small - 1), generator=generator) + 0.05
+    psf = torch.rand(small, max(1, small - 1), generator=generator, dtype=torch.float32) + 0.05
     if seed % 3 == 0:
         psf = gaussian_psf(side, side / 8)
     return psf / psf.sum()

@@ -8,6 +8,7 @@ import dataclasses
 import os
 import secrets
 import shutil
+import tempfile
 import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -81,10 +82,9 @@ def export(
         If the format is unknown or does not take an option, or the path cannot be written.
     """
     options = options or Options()
-    row = formats.find(format)
-    _check(restorer, row, options)
     path = Path(path)
-    _check_target(path, row)
+    check(restorer, path, format, options)
+    row = formats.find(format)
     description = metadata.build(restorer, format, options)
     bundle = Bundle(_prepared(restorer, options.precision), description, options)
     if cases is None:
@@ -109,7 +109,14 @@ def export(
     return Exported(path, format, size, seconds, report)
 
 
-def _check(restorer: Restorer, row: Format, options: Options) -> None:
+def check(restorer: Restorer, path: Path, format: str, options: Options) -> None:
+    """Raise what `export` raises, before anything is computed, where it cannot succeed."""
+    row = formats.find(format)
+    _check_restorer(restorer, row, options)
+    _check_target(path, row)
+
+
+def _check_restorer(restorer: Restorer, row: Format, options: Options) -> None:
     if not isinstance(restorer, Restorer):
         raise TypeError(f"expected a Restorer to export, got {type(restorer).__name__}")
     if isinstance(restorer, CompiledRestorer):
@@ -144,6 +151,10 @@ def _check_target(path: Path, row: Format) -> None:
             raise ValueError(f"{path} is a folder with other files in it: it is not replaced")
     elif path.is_file() and not row.suffix:
         raise ValueError(f"{path} is a file, and the format {row.name} is a folder")
+    try:
+        tempfile.TemporaryFile(dir=path.parent).close()
+    except OSError as error:
+        raise ValueError(f"nothing can be written to the folder {path.parent}: {error.strerror}") from error
 
 
 @contextlib.contextmanager

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import importlib
+import importlib.util
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, Protocol
@@ -114,6 +115,8 @@ class Format:
         Names of the `Options` it takes.
     module
         The `Backend`.
+    packages
+        What has to be installed besides fastreg.
     """
 
     name: str
@@ -122,6 +125,7 @@ class Format:
     precisions: dict[str, tuple[str, ...]]
     options: frozenset[str]
     module: str
+    packages: tuple[str, ...] = ()
 
     @property
     def backend(self) -> Backend:
@@ -130,7 +134,7 @@ class Format:
         return result  # type: ignore[no-any-return]
 
     def check(self, device: str, options: Options) -> None:
-        """Raise `ValueError` where the format does not run on a device or does not take an option."""
+        """Raise `ValueError` where the format does not run on a device, does not take an option, or lacks a package."""
         if device not in self.precisions:
             raise ValueError(f"the format {self.name} runs on {' and '.join(self.precisions)}, not on {device}")
         for field in dataclasses.fields(options):
@@ -143,10 +147,16 @@ class Format:
                 f"the format {self.name} on {device} has the precisions {', '.join(self.precisions[device])}, "
                 f"got {options.precision!r}"
             )
+        missing = [name for name in self.packages if importlib.util.find_spec(name) is None]
+        if missing:
+            raise ValueError(
+                f"the format {self.name} needs {', '.join(missing)}: install them with pip install 'fastreg[onnx]'"
+            )
 
 
 _COMMON = frozenset({"precision", "psf_side", "max_batch", "max_size", "accept_drift"})
 _ONNX = _COMMON | {"opset"}
+_PACKAGES = ("onnx", "onnxscript", "onnxruntime")
 #: ONNX Runtime has no bf16 convolutions, and fp16 ones only on CUDA.
 _ONNX_PRECISIONS = {"cpu": ("ieee",), "cuda": ("ieee", "tf32", "fp16")}
 
@@ -161,7 +171,15 @@ FORMATS: dict[str, Format] = {
             _COMMON,
             "aoti",
         ),
-        Format("onnx", "ONNX: the whole solve, iterations as a Loop", ".onnx", _ONNX_PRECISIONS, _ONNX, "onnx_loop"),
+        Format(
+            "onnx",
+            "ONNX: the whole solve, iterations as a Loop",
+            ".onnx",
+            _ONNX_PRECISIONS,
+            _ONNX,
+            "onnx_loop",
+            _PACKAGES,
+        ),
         Format(
             "onnx-unrolled",
             "ONNX: the whole solve, one iteration after the other",
@@ -169,6 +187,7 @@ FORMATS: dict[str, Format] = {
             _ONNX_PRECISIONS,
             _ONNX,
             "onnx_unrolled",
+            _PACKAGES,
         ),
         Format(
             "onnx-step",
@@ -177,6 +196,7 @@ FORMATS: dict[str, Format] = {
             _ONNX_PRECISIONS,
             _ONNX,
             "onnx_step",
+            _PACKAGES,
         ),
         Format(
             "triton-server",
@@ -185,6 +205,7 @@ FORMATS: dict[str, Format] = {
             _ONNX_PRECISIONS,
             _ONNX | {"instances"},
             "triton_server",
+            _PACKAGES,
         ),
     )
 }

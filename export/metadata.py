@@ -16,6 +16,7 @@ from fastreg.export.formats import Metadata, Options
 from fastreg.models import WeightRule
 from fastreg.parts import describe
 from fastreg.restorer import Restorer
+from fastreg.tasks import TASKS
 
 SCHEMA = 2
 KEY = "fastreg"
@@ -59,6 +60,7 @@ def build(restorer: Restorer, format_name: str, options: Options) -> Metadata:
         "inputs": ports.inputs(restorer, options),
         "outputs": ports.outputs(restorer),
         "state": ports.state(restorer, options),
+        "default_sigma": TASKS[operator.task].sigma if operator.task in TASKS else None,
         "weight_rule": None if restorer.weight_rule is None else _rule(restorer.weight_rule),
         "parity": None,
     }

@@ -117,7 +117,7 @@ def example_operator(restorer: Restorer, options: Options, height: int, width: i
     for name in open_inputs(operator, options):
         side = options.psf_side or 1
         shape = (1, getattr(operator, name).shape[1], height, width) if operator.inputs[name].sized else (side, side)
-        given[name] = torch.full(shape, 1.0 if operator.inputs[name].sized else side**-2.0)
+        given[name] = torch.full(shape, 1.0 if operator.inputs[name].sized else side**-2.0, dtype=torch.float32)
     return operator.replaced(**given).to(restorer.device) if given else operator
 
 

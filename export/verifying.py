@@ -70,7 +70,11 @@ def rebuild(artefact: Artefact, prior: str | os.PathLike[str] | None = None) -> 
 
 def _operator(about: Metadata) -> LinearOperator:
     """The operator; tensors that come with each call are ones."""
-    fixed = {name: torch.tensor(values) for name, values in about["operator"].get("tensors", {}).items()}
+    fixed = {
+        name: torch.tensor(values, dtype=torch.float32) for name, values in about["operator"].get("tensors", {}).items()
+    }
     for spec in about["inputs"][3:]:
-        fixed[spec["name"]] = torch.ones([size if isinstance(size, int) else 1 for size in spec["shape"]])
+        fixed[spec["name"]] = torch.ones(
+            [size if isinstance(size, int) else 1 for size in spec["shape"]], dtype=torch.float32
+        )
     return build(OPERATORS, about["operator"], **fixed)

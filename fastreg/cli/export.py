@@ -3,22 +3,35 @@
 from __future__ import annotations
 
 import json
+import statistics
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from fastreg.cli import choices
+from fastreg.tasks import takers
 
 if TYPE_CHECKING:
     from fastreg.export import Exported, Options
-    from fastreg.operators import LinearOperator
+    from fastreg.export.cases import Call
     from fastreg.restorer import Restorer
 
-#: Side of a PSF that is an input, in pixels.
-PSF_SIDE = 25
-#: What the first call and the following ones are measured on, height and width in pixels.
+#: What calls are timed on, height and width of the observation in pixels.
 TIMED_SIZE = (321, 481)
+_COLUMNS = (
+    ("format", "format", "{}"),
+    ("bytes", "bytes", "{:,}"),
+    ("export_s", "export s", "{:.1f}"),
+    ("load_s", "load s", "{:.2f}"),
+    ("first_s", "first call s", "{:.2f}"),
+    ("p50_s", "p50 s", "{:.2f}"),
+    ("eager_s", "eager s", "{:.2f}"),
+    ("rms", "rms", "{:.1e}"),
+    ("psnr_real_db", "PSNR dB", "{:.4f}"),
+    ("status", "status", "{}"),
+)
 
 
 def export(
@@ -36,12 +49,13 @@ def export(
         str | None,
         typer.Option(
             metavar="FILE|gaussian:SIZE:STD|input",
-            help=f"For {choices.takers('psf')}: a fixed PSF, or input for one of up to {PSF_SIDE} pixels a side with every call.",
+            help=f"For {takers('psf')}: a fixed PSF, or input for one that comes with every call.",
         ),
     ] = None,
-    mask: Annotated[
-        str | None, typer.Option(metavar="input", help=f"For {choices.takers('mask')}: always input.")
-    ] = None,
+    psf_side: Annotated[
+        int, typer.Option(min=1, max=255, help="With --psf input: largest side of a PSF in pixels, an odd number.")
+    ] = 25,
+    mask: Annotated[str | None, typer.Option(metavar="input", help=f"For {takers('mask')}: always input.")] = None,
     boundary: choices.BoundaryOption = None,
     factor: choices.FactorOption = None,
     pattern: choices.PatternOption = None,
@@ -51,7 +65,7 @@ def export(
     device: choices.DeviceOption = "cpu",
     precision: choices.PrecisionOption = "ieee",
     max_batch: Annotated[int, typer.Option(min=2, help="Largest batch the artefact accepts.")] = 16,
-    max_size: Annotated[int, typer.Option(min=2, help="Largest side of an image, in pixels.")] = 4096,
+    max_size: Annotated[int, typer.Option(min=2, help="Largest side of an observation, in pixels.")] = 4096,
     opset: Annotated[int | None, typer.Option(min=18, max=23, help="ONNX operator set; 20 if not given.")] = None,
     instances: Annotated[
         int | None, typer.Option(min=1, help="For triton-server: copies of the model that run side by side.")
@@ -68,68 +82,74 @@ def export(
     written, and the exit code is 1.
     """
     from fastreg import machine, tasks
-    from fastreg.export import FORMATS, Options
-    from fastreg.export.formats import find
+    from fastreg.export import Options
+    from fastreg.io.atomic import replacing
 
-    names = list(FORMATS) if format_name == "all" else [find(format_name).name]
+    targets = _targets(task, format_name, output)
     if json_file is not None and not json_file.parent.is_dir():
         raise ValueError(f"there is no folder {json_file.parent} to write {json_file.name} to")
-    if format_name == "all" and output.exists() and not output.is_dir():
-        raise ValueError(f"{output} is a file: --format all writes into a folder")
-    operator = _operator(task, psf, mask, boundary=boundary, factor=factor, pattern=pattern)
+    given = {"psf": psf, "mask": mask, "boundary": boundary, "factor": factor, "pattern": pattern}
+    operator = tasks.make_operator(task, **_stand_ins(task, given, psf_side))
     restorer = tasks.make_restorer(operator, prior, iterations, weight, device=tasks.choose_device(device))
     options = Options(
         precision=precision,
-        psf_side=PSF_SIDE if psf == "input" else None,
+        psf_side=psf_side if psf == "input" else None,
         max_batch=max_batch,
         max_size=max_size,
         accept_drift=accept_drift,
         **{name: value for name, value in (("opset", opset), ("instances", instances)) if value is not None},
     )
-    if format_name == "all":
-        output.mkdir(parents=True, exist_ok=True)
-    targets = {
-        name: output / f"{task}-{name}{FORMATS[name].suffix}" if format_name == "all" else output for name in names
-    }
     rows = _rows(restorer, targets, options, rounds, alone=format_name != "all")
+    card = restorer.prior.card
     document = {
         "task": task,
-        "prior": prior,
-        "psf": psf,
-        "boundary": boundary,
-        "factor": factor,
-        "pattern": pattern,
+        "prior": card.name if card is not None else prior,
+        **{name: value for name, value in given.items() if value is not None},
         "iterations": restorer.solver.iterations,
+        "solver": restorer.solver.kind,
         "precision": precision,
         "timed_size": list(TIMED_SIZE),
         "machine": machine.describe(restorer.device),
         "rows": rows,
     }
     if json_file is not None:
-        from fastreg.io.atomic import replacing
-
         with replacing(json_file) as temporary:
             temporary.write_text(json.dumps(document, indent=1) + "\n")
-    _print(f"{task}, {prior}, {restorer.solver.iterations} iterations, {precision}", rows)
+    _print(
+        f"{task}, {document['prior']}, {restorer.solver.iterations} steps of {restorer.solver.kind}, {precision}", rows
+    )
     if any(row["status"] not in ("passed", "drift accepted") for row in rows):
         raise typer.Exit(1)
 
 
-def _operator(task: str, psf: str | None, mask: str | None, **options: Any) -> LinearOperator:
-    """The operator to export; what comes with every call is stood in for."""
-    import torch
+def _targets(task: str, format_name: str, output: Path) -> dict[str, Path]:
+    """Where each format is written."""
+    from fastreg.export import FORMATS
+    from fastreg.export.formats import find
 
-    from fastreg import tasks
+    if format_name != "all":
+        return {find(format_name).name: output}
+    if output.exists() and not output.is_dir():
+        raise ValueError(f"{output} is a file: --format all writes into a folder")
+    output.mkdir(parents=True, exist_ok=True)
+    return {name: output / f"{task}-{name}{row.suffix}" for name, row in FORMATS.items()}
 
-    if "mask" in tasks.find(task).needs:
-        if mask not in (None, "input"):
-            raise ValueError(
-                f"a mask has the size of the image, so that it is always an input: --mask input, got {mask!r}"
-            )
-        mask = None
-    given = f"gaussian:{PSF_SIDE}:3" if psf == "input" else psf
-    generator = torch.Generator().manual_seed(0)
-    return tasks.random_operator(task, 8, 8, generator, psf=given, mask=mask, **options)
+
+def _stand_ins(task: str, given: dict[str, Any], psf_side: int) -> dict[str, Any]:
+    """Options of the task, with something in the place of what comes with every call: only its size counts."""
+    from fastreg.operators import gaussian_psf
+    from fastreg.tasks import find
+
+    result = dict(given)
+    if given["mask"] not in (None, "input"):
+        raise ValueError(
+            f"a mask has the size of the observation, so that it is always an input: --mask input, got {given['mask']!r}"
+        )
+    if "mask" in find(task).needs or given["mask"] is not None:
+        result["mask"] = [[1.0]]
+    if given["psf"] == "input":
+        result["psf"] = gaussian_psf(psf_side, psf_side / 8)
+    return result
 
 
 def _rows(
@@ -138,28 +158,40 @@ def _rows(
     """Export in every format, against one set of reference images."""
     from rich.console import Console
 
-    from fastreg.export import ExportError, cases, export, metadata
+    from fastreg.export import ExportError, cases, export, exporting, metadata
 
-    console = Console(stderr=True)
     rows: list[dict[str, Any]] = []
-    with console.status("restoring the reference images") as status:
-        judged = cases.make(restorer, metadata.build(restorer, next(iter(targets)), options))
-        for name, path in targets.items():
+
+    def refuse(name: str, status: str, error: ValueError) -> None:
+        typer.echo(f"fastreg: failed: {error}", err=True)
+        rows.append({"format": name, "status": status, "reason": str(error)})
+
+    possible = {}
+    for name, path in targets.items():
+        try:
+            exporting.check(restorer, path, name, options)
+            possible[name] = path
+        except ValueError as error:
+            if alone:
+                raise
+            refuse(name, "not possible", error)
+    if not possible:
+        return rows
+    # a spinner of letters that every terminal has
+    with Console(stderr=True).status("restoring the reference images", spinner="line") as status:
+        description = metadata.build(restorer, next(iter(possible)), options)
+        judged = cases.make(restorer, description)
+        size = tuple(min(side, options.max_size) for side in TIMED_SIZE)
+        call = cases.degrade(restorer, description, "coffee", (1, *size), [float(judged[-1].sigma[0])])
+        for name, path in possible.items():
             status.update(f"exporting {name}")
             try:
                 made = export(restorer, path, name, options, judged)
             except ExportError as error:
-                typer.echo(f"fastreg: failed: {error}", err=True)
-                rows.append({"format": name, "status": "refused", "reason": str(error)})
+                refuse(name, "refused", error)
                 continue
-            except ValueError as error:
-                if alone:
-                    raise
-                typer.echo(f"fastreg: failed: {error}", err=True)
-                rows.append({"format": name, "status": "not possible", "reason": str(error)})
-                continue
-            rows.append({**_described(made), **(_timed(made, restorer, rounds) if rounds else {})})
-    return rows
+            rows.append({**_described(made), **(_timed(made, call, restorer, rounds) if rounds else {})})
+    return sorted(rows, key=lambda row: list(targets).index(row["format"]))
 
 
 def _described(made: Exported) -> dict[str, Any]:
@@ -176,59 +208,46 @@ def _described(made: Exported) -> dict[str, Any]:
     }
 
 
-def _timed(made: Exported, restorer: Restorer, rounds: int) -> dict[str, Any]:
-    """Seconds to load, for the first call, and the median of the following ones."""
-    import statistics
+def _timed(made: Exported, call: Call, restorer: Restorer, rounds: int) -> dict[str, float]:
+    """Seconds to load, for the first call, and medians of the following ones and of eager calls in between."""
+    from fastreg.export import load
+
+    loading, artefact = _seconds(lambda: load(made.path))
+    first, _ = _seconds(lambda: artefact(call.y, call.sigma, call.weight, **call.inputs))
+    call.eager(restorer)  # what an eager solve works out once
+    times: dict[str, list[float]] = {"p50_s": [], "eager_s": []}
+    for _ in range(rounds):
+        times["p50_s"].append(_seconds(lambda: artefact(call.y, call.sigma, call.weight, **call.inputs))[0])
+        times["eager_s"].append(_seconds(lambda: call.eager(restorer))[0])
+    return {"load_s": loading, "first_s": first, **{key: statistics.median(values) for key, values in times.items()}}
+
+
+def _seconds(work: Callable[[], Any]) -> tuple[float, Any]:
+    """Time and result of a call."""
     import time
 
     import torch
 
-    from fastreg.compiled import samples
-    from fastreg.export import load
-
-    def seconds(work: Any) -> tuple[float, Any]:
+    def settle() -> None:
         if torch.cuda.is_available():
             torch.cuda.synchronize()
-        start = time.perf_counter()
-        result = work()
-        if torch.cuda.is_available():
-            torch.cuda.synchronize()
-        return time.perf_counter() - start, result
 
-    loading, artefact = seconds(lambda: load(made.path))
-    operator, form = restorer.operator, restorer.operator.measurement()
-    height, width = (n - (n - m) % form.scale for n, m in zip(TIMED_SIZE, form.margin, strict=True))
-    sized = {name: torch.ones(height, width) for name, about in operator.inputs.items() if about.sized}
-    operator = operator.replaced(**sized).to(artefact.metadata["device"]) if sized else operator
-    clean = samples.photograph("coffee", (1, restorer.prior.channels, height, width)).to(artefact.metadata["device"])
-    y = operator.observe(clean, 0.1, torch.Generator().manual_seed(0)).contiguous()
-    names = [spec["name"] for spec in artefact.metadata["inputs"]]
-    inputs = {name: getattr(operator, name) for name in operator.inputs if name in names}
-    weight = None if restorer.weight_rule is not None else 0.2
-    times = [seconds(lambda: artefact(y, 0.1, weight, **inputs))[0] for _ in range(rounds + 1)]
-    return {"load_s": loading, "first_s": times[0], "p50_s": statistics.median(times[1:])}
+    settle()
+    start = time.perf_counter()
+    result = work()
+    settle()
+    return time.perf_counter() - start, result
 
 
 def _print(title: str, rows: list[dict[str, Any]]) -> None:
     from rich.console import Console
     from rich.table import Table
 
-    columns = (
-        ("format", "format", "{}"),
-        ("bytes", "bytes", "{:,}"),
-        ("export_s", "export s", "{:.1f}"),
-        ("load_s", "load s", "{:.2f}"),
-        ("first_s", "first call s", "{:.2f}"),
-        ("p50_s", "p50 s", "{:.2f}"),
-        ("rms", "rms", "{:.1e}"),
-        ("psnr_real_db", "ΔPSNR dB", "{:.4f}"),
-        ("status", "status", "{}"),
-    )
     table = Table(title=title)
-    for key, heading, _ in columns:
+    for key, heading, _ in _COLUMNS:
         table.add_column(heading, overflow="fold", no_wrap=key in ("format", "status"))
     for row in rows:
-        table.add_row(*(text.format(row[key]) if key in row else "-" for key, _, text in columns))
+        table.add_row(*(text.format(row[key]) if key in row else "-" for key, _, text in _COLUMNS))
     console = Console()
     if not console.is_terminal:  # a file has no edge
         console.width = 120

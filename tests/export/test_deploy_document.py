@@ -15,6 +15,7 @@ import torch
 
 from fastreg.compiled.gates import GATES
 from fastreg.export import FORMATS, Exported, load
+from fastreg.export.metadata import weight_rule
 from fastreg.export.triton_server import configuration
 from tests.export.test_triton_server import parse
 
@@ -30,6 +31,7 @@ COMMANDS = [
 
 def test_the_python_service(made, tmp_path, monkeypatch):
     shutil.copy(made("deblur", "aoti").path, tmp_path / "deblur.pt2")
+    shutil.copy(made("denoise", "onnx").path, tmp_path / "denoise.onnx")
     monkeypatch.chdir(tmp_path)
     names = {}
     for block in BLOCKS:
@@ -42,7 +44,12 @@ def test_the_python_service(made, tmp_path, monkeypatch):
     status, words = names["handle"](pixels, np.ones((99, 99)))
     assert status == 400
     assert "at most" in words
-    assert names["weight"] == pytest.approx(0.4 * 0.05 / 0.03, rel=1e-4)
+    rule = weight_rule(load("denoise.onnx").metadata)
+    for sigma in (0.01, 0.07, 0.5):
+        assert names["weight"](sigma) == pytest.approx(float(rule(torch.tensor(sigma))), rel=1e-5)
+    y = torch.rand(2, 3, 30, 41, generator=torch.Generator().manual_seed(0))
+    expected = load("denoise.onnx")(y, 0.07)
+    torch.testing.assert_close(torch.from_numpy(names["denoise"](y.numpy(), 0.07)), expected, rtol=0, atol=1e-4)
 
 
 def test_the_tables_are_complete():
@@ -75,16 +82,15 @@ def test_the_commands(run, model, made, restorers, tmp_path, monkeypatch):
     verbs = []
     for words in COMMANDS:
         verbs.append(words[0])
-        arguments = [str(model) if word == "alr" else word for word in words]
+        arguments = [*words, "--prior", str(model)]
         if words[0] == "export":
             arguments += ["--rounds", "0", "--iterations", "2"]
-        else:
-            arguments += ["--prior", str(model)]
         code, _, err = run(*arguments)
         assert (code, err) == (0, ""), (words, err)
-    assert verbs.count("export") >= 4
+    assert verbs.count("export") >= 5
     assert verbs.count("verify") == 1
     assert {("denoise", "aoti", None), ("deblur", "aoti", 25), ("denoise", "triton-server", None)} <= set(asked)
+    assert ("super-resolve", "onnx", None) in asked
     assert {name for task, name, _ in asked if task == "inpaint"} == set(FORMATS)
 
 

@@ -217,6 +217,41 @@ def test_options_that_do_not_fit_are_refused(restorers, tmp_path, model):
         export(denoise, tmp_path / "full", "onnx-step")
 
 
+def test_missing_packages_are_found_before_anything_is_computed(restorers, tmp_path, monkeypatch):
+    from fastreg.export import exporting, formats
+
+    find = formats.importlib.util.find_spec
+    monkeypatch.setattr(formats.importlib.util, "find_spec", lambda name: None if name == "onnx" else find(name))
+    monkeypatch.setattr(exporting.metadata, "build", lambda *_: pytest.fail("computes"))
+    for name, target in (("onnx", "x.onnx"), ("onnx-step", "x")):
+        with pytest.raises(ValueError, match=r"needs onnx: install them with pip install 'fastreg\[onnx\]'"):
+            export(restorers["denoise"], tmp_path / target, name)
+
+
+def test_a_folder_that_cannot_be_written_is_found_before_anything_is_computed(restorers, monkeypatch):
+    from fastreg.export import exporting
+
+    monkeypatch.setattr(exporting.metadata, "build", lambda *_: pytest.fail("computes"))
+    with pytest.raises(ValueError, match="nothing can be written to the folder /proc"):
+        export(restorers["denoise"], "/proc/x.pt2")
+
+
+@pytest.mark.parametrize("dtype", [torch.float64, torch.bfloat16])
+@pytest.mark.parametrize(("task", "name"), [("denoise", "onnx"), ("deblur", "onnx-step")])
+def test_the_default_dtype_of_the_process_does_not_matter(made, task, name, dtype):
+    artefact = load(made(task, name).path)
+    given = {"psf": gaussian_psf(3, 1.0)} if task == "deblur" else {}
+    expected = artefact(GOOD, 0.1, **given)
+    before = torch.get_default_dtype()
+    torch.set_default_dtype(dtype)
+    try:
+        x = load(made(task, name).path)(GOOD, 0.1, **given)
+    finally:
+        torch.set_default_dtype(before)
+    assert x.dtype == torch.float32
+    assert torch.equal(x, expected)
+
+
 def test_verify_wants_the_same_model(made, tmp_path, restorers):
     path = made("denoise", "onnx").path
     with pytest.raises(ValueError, match="no model 'tiny'"):

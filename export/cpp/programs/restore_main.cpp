@@ -14,8 +14,6 @@
 namespace fastreg::programs {
 namespace {
 
-constexpr double inpaint_sigma = 0.01;  // noise of known pixels, where none is given: about an 8-bit photograph's
-
 constexpr const char* usage =
     " ARTEFACT INPUT.png OUTPUT.png [options]\n"
     "\n"
@@ -172,8 +170,8 @@ void deliver(const std::vector<float>& x, const Job& job, const Metadata& metada
 void prepare(const Options& options, const Metadata& metadata, Job& job) {
   if (options.values.count("sigma") != 0)
     job.sigma = parse_sigma(options.get("sigma"));
-  else if (metadata.task == "inpaint")
-    job.sigma = inpaint_sigma;
+  else if (metadata.default_sigma)
+    job.sigma = *metadata.default_sigma;
   else
     throw UsageError(metadata.task + " needs --sigma: a number in units of [0, 1] such as 0.1 or 25/255");
   if (options.values.count("weight") != 0) job.weight = parse_number("weight", options.get("weight"));

@@ -81,6 +81,7 @@ struct Metadata {
   std::vector<std::vector<float>> schedule;                    ///< one row an iteration
   std::vector<Port> state;                                     ///< the tensors between two iterations
   std::vector<std::pair<std::string, std::string>> checksums;  ///< SHA-256 of each file, where there are several
+  std::optional<double> default_sigma;                         ///< noise level where none is given, if the task has one
   std::optional<WeightRule> weight_rule;                       ///< absent where the prior was not tuned for the task
   std::string json;                                            ///< all of it, also what this library does not use
 
@@ -213,6 +214,8 @@ inline Metadata parse_metadata(const std::string& text) {
     for (const json::Value& tensor : state->array()) metadata.state.push_back(detail::parse_port(tensor));
   if (const json::Value* files = root.find("files"))
     for (const auto& [name, digest] : files->object()) metadata.checksums.emplace_back(name, digest.string());
+  if (const json::Value* sigma = root.find("default_sigma"))
+    metadata.default_sigma = sigma->number();
   if (const json::Value* rule = root.find("weight_rule")) metadata.weight_rule = detail::parse_weight_rule(*rule);
 
   const std::pair<const char*, std::size_t> known[] = {

@@ -1,0 +1,92 @@
+"""Solvers, fidelities, boundary rules and priors that the other tests do not export: one small artefact each."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from fastreg import Restorer
+from fastreg.export import FORMATS, export, load
+from fastreg.export.formats import Options
+from fastreg.fidelities import L2, PatchWeightedL2
+from fastreg.kernels.precision import cpu_has_bf16
+from fastreg.operators import Blur, Downsample, FourierSampling, Mosaic, gaussian_psf
+from fastreg.priors import PatchCritic, UNet
+from fastreg.solvers import ADMM, PDHG1, Adam, GradientDescent, HalfQuadraticSplitting
+
+PSF = torch.tensor([[0.1, 0.2, 0.1, 0.0], [0.2, 0.1, 0.1, 0.0], [0.0, 0.1, 0.0, 0.1]])
+
+
+def critic():
+    return PatchCritic([(3, 4, 3), (4, 1, 3)], "silu")
+
+
+def unet():
+    return UNet(widths=(4, 8), blocks=1)
+
+
+SMALL = [
+    pytest.param(Blur(PSF, "circular"), L2(), critic, GradientDescent(2), "onnx", None, id="circular-gradient-descent"),
+    pytest.param(Blur(PSF, "replicate"), PatchWeightedL2(4), critic, Adam(1), "onnx", None, id="replicate-patches"),
+    pytest.param(Blur(PSF, "zero"), L2(), critic, Adam(1), "onnx", 5, id="zero-with-the-call"),
+    pytest.param(Blur(PSF, "valid"), L2(), critic, Adam(1), "onnx-step", None, id="valid"),
+    pytest.param(Blur(PSF, "circular"), L2(), unet, HalfQuadraticSplitting(2), "onnx", 5, id="circular-denoiser"),
+    pytest.param(FourierSampling([[1.0]]), L2(), unet, HalfQuadraticSplitting(2), "onnx-step", None, id="mri-denoiser"),
+]
+LARGE = [
+    (Downsample(factor=3), HalfQuadraticSplitting(2), "onnx", "ieee"),
+    (Downsample(factor=2), HalfQuadraticSplitting(2), "aoti", "ieee"),
+    (Blur(PSF, "reflect"), HalfQuadraticSplitting(2), "aoti", "bf16"),
+    (Blur(PSF, "circular"), HalfQuadraticSplitting(2), "aoti", "ieee"),
+    (FourierSampling([[1.0]]), HalfQuadraticSplitting(2), "aoti", "ieee"),
+    (Mosaic(), ADMM(2), "onnx-step", "ieee"),
+    (Mosaic(), PDHG1(2), "onnx-step", "ieee"),
+]
+
+
+def proven(restorer, path, name, **options):
+    """Export a restorer; its report is that of the gate."""
+    torch.manual_seed(0)
+    restorer = restorer.eval().requires_grad_(False)
+    made = export(restorer, path / f"x{FORMATS[name].suffix}", name, Options(max_batch=4, max_size=256, **options))
+    assert made.report.status == "passed"
+    return load(made.path).metadata
+
+
+@pytest.mark.parametrize(("operator", "fidelity", "prior", "solver", "name", "side"), SMALL)
+def test_parts_in_onnx(operator, fidelity, prior, solver, name, side, tmp_path):
+    torch.manual_seed(0)
+    restorer = Restorer(operator, fidelity, prior(), solver, weight=0.3)
+    about = proven(restorer, tmp_path, name, psf_side=side)
+    assert about["operator"]["kind"] == operator.kind
+    assert ("psf" in about["operator"]["tensors"]) == (operator.inputs.keys() == {"psf"} and side is None)
+    if side is None and "psf" in operator.inputs:
+        torch.testing.assert_close(torch.tensor(about["operator"]["tensors"]["psf"]), operator.psf, rtol=0, atol=0)
+    if isinstance(operator, Blur) and operator.boundary == "valid":
+        assert about["outputs"][0]["shape"] == ["B", 3, "H+2", "W+3"]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("operator", "solver", "name", "precision"),
+    LARGE,
+    ids=[f"{row[0].kind}-{row[1].kind}-{row[2]}-{row[3]}" for row in LARGE],
+)
+def test_solvers_with_a_denoiser(operator, solver, name, precision, tmp_path):
+    if precision == "bf16" and not cpu_has_bf16():
+        pytest.skip("this CPU has no bf16 instructions")
+    torch.manual_seed(0)
+    proven(Restorer(operator, L2(), unet(), solver, weight=0.3), tmp_path, name, precision=precision)
+
+
+def test_a_psf_that_stays_is_used(tmp_path):
+    """An artefact with the PSF inside restores what that PSF blurred, and not another."""
+    torch.manual_seed(0)
+    restorer = Restorer(Blur(gaussian_psf(3, 1.0)), L2(), critic(), GradientDescent(1), weight=0.3)
+    restorer = restorer.eval().requires_grad_(False)
+    export(restorer, tmp_path / "x.onnx", "onnx", Options(max_batch=4, max_size=256))
+    artefact = load(tmp_path / "x.onnx")
+    y = torch.rand(1, 3, 20, 21, generator=torch.Generator().manual_seed(0))
+    torch.testing.assert_close(artefact(y, 0.1), restorer(y, 0.1), rtol=0, atol=1e-4)
+    with pytest.raises(ValueError, match="takes no psf="):
+        artefact(y, 0.1, psf=torch.ones(3, 3))

@@ -181,8 +181,8 @@ def _rows(
     with Console(stderr=True).status("restoring the reference images", spinner="line") as status:
         description = metadata.build(restorer, next(iter(possible)), options)
         judged = cases.make(restorer, description)
-        size = tuple(min(side, options.max_size) for side in TIMED_SIZE)
-        call = cases.degrade(restorer, description, "coffee", (1, *size), [float(judged[-1].sigma[0])])
+        height, width = (min(side, options.max_size) for side in TIMED_SIZE)
+        call = cases.degrade(restorer, description, "coffee", (1, height, width), [float(judged[-1].sigma[0])])
         for name, path in possible.items():
             status.update(f"exporting {name}")
             try:

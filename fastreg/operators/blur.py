@@ -202,16 +202,16 @@ class Blur(LinearOperator):
         (Collatz and Wielandt). That of u = 1 is exact for large images, but where the border counts double: there it depends on
         the size, is largest for images of about the size of the PSF, and is lowered by a few power iterations.
         """
-        return torch.stack([self._norm_bound(sides) for sides in (1, 2)]).amax()
+        return torch.stack([self._norm_bound(sides) for sides in (1, 2)]).max()
 
     def _norm_bound(self, sides: int) -> Tensor:
         """Bound for images whose sides are so many times those of the PSF."""
         scale = self.measurement().scale
         u = self.psf.new_ones(1, 1, *(-(-sides * side // scale) for side in self.psf.shape))
-        bound = u.amax()
+        bound = u.max()
         for _ in range(4 if self.boundary in ("reflect", "replicate") else 1):
             following = self(self.adjoint(u))
-            bound = (following / u).amax()
+            bound = (following / u).max()
             u = following / bound
         return bound.sqrt()
 

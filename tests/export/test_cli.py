@@ -62,7 +62,7 @@ def test_all_formats_against_one_reference(run, model, made, tmp_path, monkeypat
     monkeypatch.setattr(onnx_step, "write", impossible)
     monkeypatch.setattr(aoti, "write", impossible)
     code, out, err = run(
-        "export", "--task", "denoise", "--format", "all", "-o", tmp_path / "all", "--prior", model, "--iterations", 3,
+        "export", "--task", "denoise", "--format", "all", "-o", tmp_path / "all", "--prior", model, "--iterations", 2,
         "--rounds", 0, "--max-batch", 4, "--max-size", 256, "--json", tmp_path / "t.json",
     )  # fmt: skip
     assert code == 1

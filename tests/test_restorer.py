@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import math
+from fractions import Fraction
 
+import numpy as np
 import pytest
 import torch
 
@@ -218,7 +220,18 @@ BAD = [
     (torch.zeros(1, 3, 9, 9), -1.0, ValueError, "sigma must be positive"),
     (torch.zeros(1, 3, 9, 9), math.nan, ValueError, "sigma must be positive"),
     (torch.zeros(1, 3, 9, 9), "0.1", TypeError, "sigma must be a number"),
+    (torch.zeros(1, 3, 9, 9), True, TypeError, "sigma must be a number"),
+    (
+        torch.zeros(1, 3, 9, 9),
+        torch.tensor(True),
+        TypeError,
+        "sigma must hold real numbers, got a tensor of torch.bool",
+    ),
     (torch.zeros(2, 3, 9, 9), torch.full((3,), 0.1), ValueError, "one for each of the 2 entries"),
+    (torch.zeros(1, 3, 9, 9), 25, ValueError, r"sigma must be below 1, got 25; it is in units of \[0, 1\]"),
+    (torch.full((1, 3, 9, 9), 200.0), 0.1, ValueError, r"must be in units of \[0, 1\], .* up to 200: divide"),
+    (torch.zeros(1, 3, 9, 9, dtype=torch.float16), 0.1, TypeError, "must be float32 .*, got torch.float16"),
+    (torch.zeros(1, 3, 9, 9, dtype=torch.bfloat16), 0.1, TypeError, "must be float32 .*, got torch.bfloat16"),
 ]
 
 
@@ -266,3 +279,53 @@ def test_what_does_not_fit_together_is_refused() -> None:
     with pytest.raises(ValueError, match=r"gradient_descent needs data.gradient, which .* poisson"):
         Restorer(Identity(), Poisson(10.0), small(), GradientDescent())
     Restorer(Mask(torch.ones(4, 4)), L1(), denoiser, solver())  # an operator that selects has a proximal map for each
+
+
+NUMBERS = [0.25, np.float32(0.25), np.float64(0.25), Fraction(1, 4), torch.tensor(0.25), torch.tensor(0.25).double()]
+
+
+@pytest.mark.parametrize("number", NUMBERS, ids=lambda number: type(number).__name__)
+def test_numbers_of_every_kind(number: float) -> None:
+    y, prior = random((1, 3, 9, 9), torch.float32), small(torch.float32)
+    expected = Restorer(prior=prior, solver=Adam(1), weight=0.25)(y, 0.25)
+    assert torch.equal(Restorer(prior=prior, solver=Adam(1), weight=number)(y, number), expected)
+    assert torch.equal(Restorer(prior=prior, solver=Adam(1))(y, number, number), expected)
+
+
+@pytest.mark.parametrize("weight", ["0.25", True, np.bool_(True), torch.tensor(True), torch.ones(2), 1j, [0.25]])
+def test_a_weight_that_is_no_number_is_refused_at_once(weight: object) -> None:
+    with pytest.raises(TypeError, match="weight must be a number or a WeightRule, got"):
+        Restorer(prior=small(), solver=Adam(), weight=weight)  # type: ignore[arg-type]
+
+
+def test_a_trace_runs_what_a_call_runs() -> None:
+    run, y = restorer(), measurement("identity")
+    steps = [x for x, _ in run.trace(y, 0.1)]
+    assert len(steps) == run.solver.iterations + 1
+    assert torch.equal(steps[-1], run(y, 0.1))
+    with pytest.raises(ValueError, match="sigma must be below 1"):
+        run.trace(y, 2.0)  # before anything is asked of it
+    denoiser = DENOISERS["ffdnet"](torch.float32)
+    with pytest.raises(ValueError, match="energies need an explicit prior, and a ffdnet has no energy"):
+        Restorer(prior=denoiser, solver=SOLVERS["half_quadratic_splitting"](), weight=1.0).trace(y.float(), 0.1)
+
+
+def test_a_trace_keeps_nothing_of_the_process_between_two_steps() -> None:
+    run, y = restorer(), measurement("identity")
+    with torch.autocast("cpu", torch.bfloat16):
+        for _ in run.trace(y, 0.1):
+            assert torch.is_autocast_enabled("cpu")
+
+
+def test_another_operator_of_the_same_task() -> None:
+    masks = [random((7, 6), seed=k) > 0.5 for k in range(2)]
+    first = Restorer(Mask(masks[0]), prior=small(torch.float32), solver=Adam(2), weight=0.3)
+    second = first.with_operator(Mask(masks[1]))
+    y = random((1, 3, 7, 6), torch.float32)
+    assert torch.equal(second(y, 0.1), Restorer(Mask(masks[1]), prior=first.prior, solver=Adam(2), weight=0.3)(y, 0.1))
+    assert torch.equal(first.operator.mask[0, 0].bool(), masks[0])
+    assert second.prior is first.prior
+    with pytest.raises(ValueError, match="expected an operator for inpaint, got one for denoise"):
+        first.with_operator(Identity())
+    with pytest.raises(TypeError, match="operator must be a LinearOperator, got Tensor"):
+        first.with_operator(masks[0])  # type: ignore[arg-type]

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import math
+import numbers
 from collections.abc import Callable
 from types import MappingProxyType
 from typing import Any, NamedTuple
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -261,10 +263,11 @@ def gaussian_psf(size: int | tuple[int, int], std: float, dtype: torch.dtype = t
     ValueError
         If a side or the standard deviation is not positive, or `dtype` is another.
     """
-    sides = (size, size) if isinstance(size, int) else tuple(size) if isinstance(size, (tuple, list)) else ()
-    if len(sides) != 2 or not all(isinstance(side, int) and side is not True and side > 0 for side in sides):
+    whole = (int, np.integer)
+    sides = (size, size) if isinstance(size, whole) else tuple(size) if isinstance(size, (tuple, list)) else ()
+    if len(sides) != 2 or not all(isinstance(side, whole) and side is not True and side > 0 for side in sides):
         raise ValueError(f"the size of a PSF is a positive whole number of pixels, or a pair of them, got {size!r}")
-    if isinstance(std, bool) or not isinstance(std, (int, float)) or not 0 < std < math.inf:
+    if isinstance(std, bool) or not isinstance(std, numbers.Real) or not 0 < std < math.inf:
         raise ValueError(f"the standard deviation of a Gaussian must be a positive number of pixels, got {std!r}")
     _check_dtype(dtype)
     rows, columns = (

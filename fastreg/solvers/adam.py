@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from fastreg.problem import Problem
-from fastreg.solvers.base import Solver
+from fastreg.solvers.base import Solver, positive
 
 
 class AdamState(NamedTuple):
@@ -57,8 +57,7 @@ class Adam(Solver[AdamState]):
         betas: Sequence[float] = (0.9, 0.999),
         epsilon: float = 1e-4,
     ) -> None:
-        if iterations < 1:
-            raise ValueError(f"iterations must be positive, got {iterations}")
+        positive(iterations=iterations)
         if min(rate) <= 0:
             raise ValueError(f"rates must be positive, got {rate}")
         if not all(0 <= beta < 1 for beta in betas):

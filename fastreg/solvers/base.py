@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import abc
 import math
+import numbers
 from typing import Any, ClassVar, Generic, TypeVar
 
 from torch import Tensor, nn
@@ -72,7 +73,9 @@ class Solver(nn.Module, abc.ABC, Generic[State]):
 
 
 def positive(**values: float) -> None:
-    """Raise `ValueError` where an argument, given by its name, is not positive and finite."""
+    """Raise `ValueError` where an argument, given by its name, is not positive and finite; iterations are a whole number."""
     for name, value in values.items():
+        if name == "iterations" and (isinstance(value, bool) or not isinstance(value, numbers.Integral)):
+            raise ValueError(f"iterations must be a whole number, got {value!r}")
         if not 0 < value < math.inf:
             raise ValueError(f"{name} must be positive and finite, got {value}")

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from fastreg.problem import Problem
-from fastreg.solvers.base import Solver
+from fastreg.solvers.base import Solver, positive
 
 
 class GradientDescentState(NamedTuple):
@@ -47,8 +47,7 @@ class GradientDescent(Solver[GradientDescentState]):
     state = GradientDescentState
 
     def __init__(self, iterations: int = 200, step: float = 0.2) -> None:
-        if iterations < 1:
-            raise ValueError(f"iterations must be positive, got {iterations}")
+        positive(iterations=iterations)
         if step <= 0:
             raise ValueError(f"step must be positive, got {step}")
         super().__init__(torch.full((iterations, 1), step, dtype=torch.float32, device="cpu"))

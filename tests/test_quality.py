@@ -46,7 +46,7 @@ def test_photographs_are_restored_better_than_by_classical_methods(task: str, si
         y = operator.observe(clean, sigma, generator)
         classical = torch.from_numpy(BASELINES[row.baseline](operator, y, sigma))
         gains.append(metrics.psnr(solve(restorer, y, sigma), clean) - metrics.psnr(classical, clean))
-    assert sum(float(gain[0]) for gain in gains) > 0, gains
+    assert sum(float(gain[0]) for gain in gains) / len(gains) > 0.5, gains
 
 
 def test_compiled_solve_equals_the_eager_one() -> None:

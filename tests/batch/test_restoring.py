@@ -13,7 +13,7 @@ from fastreg import metrics, models, tasks
 from fastreg.batch.restoring import effective_weight, restore_image, settings, shown, solve
 from fastreg.evaluation.baselines import BASELINES
 from fastreg.io.images import Image
-from fastreg.solvers import Adam, ProximalGradient
+from fastreg.solvers import Adam
 
 
 def make_restorer(channels=3, operator=None, grey=None, **adam):
@@ -112,7 +112,7 @@ def test_grey_photographs_are_restored_better_than_by_total_variation(name):
     photograph = getattr(data, name)()
     top, left = (photograph.shape[0] - 128) // 2, (photograph.shape[1] - 128) // 2
     clean = torch.from_numpy(photograph[None, None, top : top + 128, left : left + 128] / np.float32(255))
-    restorer = tasks.restorer_for("denoise", "unet", solver=ProximalGradient(1), weight=1.0)
+    restorer = tasks.restorer_for("denoise")
     for sigma in (0.05, 0.1, 0.2):
         y = restorer.operator.observe(clean, sigma, torch.Generator().manual_seed(0))
         classical = torch.from_numpy(BASELINES["total-variation"](restorer.operator, y, sigma))

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from fastreg.export import metadata, programs
 from fastreg.export.formats import Bundle, Metadata, Run
-from fastreg.kernels.precision import tensor_float
+from fastreg.kernels.precision import isolated
 
 #: What the C++ loader reads the strings of get_metadata() from.
 _MEMBER = "_metadata.json"
@@ -32,7 +32,7 @@ def write(bundle: Bundle, path: Path) -> None:
     """Compile the solve; iterations stay a loop, so that the time to compile does not depend on their number."""
     restorer = programs.with_operator(bundle.restorer, bundle.restorer.operator.without_complex())
     settings = {"aot_inductor.metadata": {metadata.KEY: metadata.dump(bundle.metadata)}}
-    with tensor_float(bundle.options.precision == "tf32"), warnings.catch_warnings():
+    with isolated(bundle.options.precision == "tf32"), warnings.catch_warnings():
         warnings.simplefilter("ignore")
         program = programs.trace(bundle, programs.Loop(restorer))  # which kernels it holds depends on the precision
         torch._inductor.aoti_compile_and_package(program, package_path=str(path), inductor_configs=settings)
@@ -69,7 +69,7 @@ def open(path: Path, device: str | None) -> tuple[Metadata, Run]:
     with_tf32 = description["precision"] == "tf32"
 
     def run(values: Any) -> Tensor:
-        with tensor_float(with_tf32):
+        with isolated(with_tf32):
             results: list[Tensor] = package.boxed_run(list(values))
         return results[0]
 

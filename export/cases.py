@@ -13,7 +13,7 @@ from torch import Tensor
 from fastreg.compiled import gates
 from fastreg.compiled.samples import photograph, sigmas
 from fastreg.export.formats import Metadata
-from fastreg.kernels.precision import tensor_float
+from fastreg.kernels.precision import isolated
 from fastreg.models import WeightRule
 from fastreg.operators import LinearOperator, gaussian_psf
 from fastreg.restorer import Restorer
@@ -49,7 +49,7 @@ class Call:
     def eager(self, restorer: Restorer) -> Tensor:
         """The same call of the eager float32 restorer."""
         eager = Restorer(self.operator, restorer.fidelity, restorer.prior, restorer.solver).eval()
-        with torch.no_grad(), tensor_float(False):
+        with torch.no_grad(), isolated():
             return eager.solve(self.y, self.sigma, self.weight)
 
 
@@ -128,7 +128,7 @@ def degrade(
     sigma = torch.tensor(levels, dtype=torch.float32, device=device)
     rule = restorer.weight_rule or WeightRule.constant(_WEIGHT).to(device)
     weight: Tensor = rule(sigma)
-    with torch.no_grad(), tensor_float(False):
+    with torch.no_grad(), isolated():
         y = operator.observe(clean, sigma, generator).contiguous()
     return Call(f"{name} {list(y.shape)}", clean, y, sigma, weight, inputs, operator)
 

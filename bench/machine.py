@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import platform
 import subprocess
 import time
 from collections.abc import Callable
@@ -12,22 +11,7 @@ from typing import Any
 
 import torch
 
-from fastreg import __version__
-from fastreg.kernels.precision import cpu_has_bf16
-
-
-def cpu_name() -> str:
-    """The processor as Linux calls it, with family and model: they say which generation it is where the name does not."""
-    try:
-        text = Path("/proc/cpuinfo").read_text()
-    except OSError:
-        return platform.processor() or platform.machine()
-    entries = dict(line.split(":", 1) for line in text.split("\n\n")[0].splitlines() if ":" in line)
-    fields = {name.strip(): value.strip() for name, value in entries.items()}
-    name = fields.get("model name", platform.machine())
-    if "cpu family" in fields and "model" in fields:
-        name += f" (family {fields['cpu family']}, model {fields['model']})"
-    return name
+from fastreg import machine
 
 
 def commit() -> str:
@@ -58,21 +42,8 @@ def commit() -> str:
 
 def describe(device: torch.device) -> dict[str, Any]:
     """Hardware, threads, versions and commit, as every JSON file of results carries them."""
-    result: dict[str, Any] = {
-        "cpu": cpu_name(),
-        "cores": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count(),
-        "threads": torch.get_num_threads(),
-        "instructions": torch.backends.cpu.get_cpu_capability(),
-        "bf16": cpu_has_bf16(),
-        "load": round(os.getloadavg()[0], 2) if hasattr(os, "getloadavg") else None,
-        "python": platform.python_version(),
-        "torch": torch.__version__,
-        "fastreg": __version__,
-        "commit": commit(),
-    }
-    if device.type == "cuda":
-        result |= {"gpu": torch.cuda.get_device_name(device), "cuda": torch.version.cuda}
-    return result
+    load = round(os.getloadavg()[0], 2) if hasattr(os, "getloadavg") else None
+    return {**machine.describe(device), "load": load, "commit": commit()}
 
 
 def wait(device: torch.device) -> None:

@@ -161,7 +161,7 @@ class CriticSession:
             [tasks.make_operator(self.job.select, **case)],
             images,
         )
-        return [trial.best_weight(sigma, tuning.START / sigma)[1] for sigma in sigmas]
+        return [trial.best_weight(sigma, tuning.STARTS[-1] / sigma)[1] for sigma in sigmas]
 
     def finish(
         self, tuned: Sequence[str], report: Callable[[str], None] = lambda line: None

@@ -18,8 +18,8 @@ from fastreg.priors import Prior
 from fastreg.restorer import Restorer
 from fastreg.solvers import SOLVERS, Solver
 
-#: The weight that a search starts from is this over sigma: a critic of slope one balances the data there.
-START = 0.1
+#: The weight that a search starts from is the best of these over sigma; a critic of slope one balances data of all pixels at 0.1.
+STARTS = (0.003, 0.01, 0.03, 0.1)
 #: Distance of the points of a search, in units of the logarithm of the weight.
 STEP = 0.4
 
@@ -94,8 +94,8 @@ def tune(
     """
     trial = Trial(prior, solver, operators, images)
     weights, quality = [], []
-    product = START  # from one noise level to the next the product of both changes little
-    for sigma in sigmas:
+    product = max(STARTS, key=lambda start: trial.psnr(sigmas[0], start / sigmas[0]))
+    for sigma in sigmas:  # from one noise level to the next the product of both changes little
         weight, best = trial.best_weight(sigma, product / sigma)
         product = weight * sigma
         weights.append([sigma, round(weight, 5)])

@@ -42,6 +42,8 @@ def energy_and_gradient(
 ) -> tuple[Tensor, Tensor]:
     """What `reference.energy_and_gradient` computes, but for rounding."""
     keep_memory()
+    last = torch.channels_last  # the fastest layout on a CPU; results of convolutions inherit it
+    weights = [weight.contiguous(memory_format=last) for weight in weights]
     stride = math.prod(strides)
     field = reference.receptive_field([weight.shape[-1] for weight in weights], strides)
     scores = (x.shape[-2] - field) // stride + 1
@@ -51,7 +53,9 @@ def energy_and_gradient(
         for start in range(0, scores, rows):
             stop = min(start + rows, scores)
             # strips of scores: they overlap by what the scores see
-            source = x[entry : entry + 1, :, stride * start : stride * (stop - 1) + field]
+            source = x[entry : entry + 1, :, stride * start : stride * (stop - 1) + field].contiguous(
+                memory_format=last
+            )
             value, slope = reference.energy_and_gradient(source, weights, biases, strides, activation)
             share = (stop - start) / scores
             energy[entry] += share * value[0]

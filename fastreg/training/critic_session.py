@@ -155,17 +155,11 @@ class CriticSession:
         sigmas, count, side = SELECTED_ON[self.job.select]
         images = patches.tuning_crops(self.held_out, side, count)
         case: Any = {} if self.job.select == "denoise" else {"psf": "gaussian:7:3"}
-        trial = tuning.Trial(
-            _shipped(model),
-            tuning.default_solver(self.job.select),
-            [tasks.make_operator(self.job.select, **case)],
-            images,
-        )
+        critic, operator = _shipped(model), tasks.make_operator(self.job.select, **case)
+        trial = tuning.Trial(critic, tuning.default_solver(self.job.select, critic), [operator], images)
         return [trial.best_weight(sigma, tuning.STARTS[-1] / sigma)[1] for sigma in sigmas]
 
-    def finish(
-        self, tuned: Sequence[str], report: Callable[[str], None] = lambda line: None
-    ) -> models.ModelCard:
+    def finish(self, tuned: Sequence[str], report: Callable[[str], None] = lambda line: None) -> models.ModelCard:
         """Measure the critic, tune its weights for tasks, plot its values and write the model."""
         job = self.job
         critic = _shipped(self.loop.mean)

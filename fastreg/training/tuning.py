@@ -151,13 +151,21 @@ def maximise(function: Callable[[float], float], guess: float, step: float) -> t
     return (vertex, value) if value >= middle else (guess, middle)
 
 
-def default_solver(task: str, prior: Prior | None = None) -> Solver[tuple[Tensor, ...]]:
-    """The solver to tune a weight with: that of a prior's card, else that of the model which ships for the task."""
-    for card in (None if prior is None else prior.card, models.load(tasks.find(task).prior).card):
-        tuned = card.tasks.get(task) if card is not None else None
+def default_solver(task: str, prior: Prior) -> Solver[tuple[Tensor, ...]]:
+    """The solver to tune a weight with: that of the prior's card, else of a model that ships and is of the same sort.
+
+    Raises
+    ------
+    ValueError
+        If no model that ships restores for the task with what the prior offers.
+    """
+    cards = [prior.card, *(models.load(name).card for name in models.names())]
+    for tuned in (card.tasks.get(task) for card in cards if card is not None):
         if tuned is not None and tuned.solver is not None:
-            return build(SOLVERS, tuned.solver)
-    raise ValueError(f"no model says which solver restores for {task}")
+            solver = build(SOLVERS, tuned.solver)
+            if {need for need in solver.needs if need.startswith("prior.")} <= prior.offers:
+                return solver
+    raise ValueError(f"no model that ships says with which solver a {prior.kind} restores for {task}")
 
 
 def tune_task(

@@ -82,11 +82,9 @@ def released_algorithm(y: Tensor, network: nn.Sequential, weight: float, psf: Te
     return x.detach()
 
 
-@pytest.mark.parametrize(
-    ("task", "sigma", "weight"), [("denoise", 0.1, 1.0), ("denoise", 0.2, 2.2), ("deblur", 0.03, 0.05)]
-)
+@pytest.mark.parametrize(("task", "sigma", "weight"), [("denoise", 0.1, 1.0), ("deblur", 0.03, 0.05)])
 def test_released_algorithm(imported: PatchCritic, task: str, sigma: float, weight: float) -> None:
-    clean = photograph()
+    clean = photograph(64)
     psf = gaussian_psf(7, 3.0) if task == "deblur" else None
     operator = Identity() if psf is None else Blur(psf, "replicate")
     y = operator(clean) + sigma * torch.randn(clean.shape, generator=torch.Generator().manual_seed(1))

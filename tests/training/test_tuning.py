@@ -79,7 +79,9 @@ def test_the_row_of_a_task_says_what_it_is_tuned_on(monkeypatch: pytest.MonkeyPa
     assert seen["sigmas"] == tuning.tasks.find("inpaint").tuned_sigmas
     shares = [1 - float(operator.mask.mean()) for operator in seen["operators"]]
     assert shares == pytest.approx([case["missing"] for case in tuning.tasks.find("inpaint").tuned_on], abs=0.03)
-    assert seen["solver"].kind == "adam"  # of the model that ships
+    assert seen["solver"].kind == "adam"  # of a model that ships and has a gradient
+    with pytest.raises(ValueError, match="no model that ships"):
+        tuning.default_solver("nothing", Shrinkage(3))
 
 
 @pytest.mark.parametrize("guess", [-3.0, 0.7, 0.95, 4.0])

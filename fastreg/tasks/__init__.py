@@ -1,0 +1,25 @@
+"""What a task is: one table, and what is built from it."""
+
+from fastreg.tasks.building import (
+    choose_device,
+    make_operator,
+    make_restorer,
+    noise_level,
+    random_operator,
+    restorer_for,
+)
+from fastreg.tasks.table import TASKS, Options, Task, find, takers
+
+__all__ = [
+    "TASKS",
+    "Options",
+    "Task",
+    "choose_device",
+    "find",
+    "make_operator",
+    "make_restorer",
+    "noise_level",
+    "random_operator",
+    "restorer_for",
+    "takers",
+]

@@ -11,6 +11,7 @@ import math
 from collections.abc import Sequence
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from fastreg.kernels.critic_gradient import reference
@@ -48,6 +49,7 @@ def energy_and_gradient(
     field = reference.receptive_field([weight.shape[-1] for weight in weights], strides)
     scores = (x.shape[-2] - field) // stride + 1
     rows = max(1, -(-scores // -(-_widest(x, weights, strides) // BUDGET)))
+    ends: dict[int, Tensor] = {}  # by the height of a strip
     energy, gradient = x.new_zeros(x.shape[0]), torch.zeros_like(x, memory_format=torch.contiguous_format)
     for entry in range(x.shape[0]):  # of a batch, too: it does not fit the cache together
         for start in range(0, scores, rows):
@@ -56,11 +58,50 @@ def energy_and_gradient(
             source = x[entry : entry + 1, :, stride * start : stride * (stop - 1) + field].contiguous(
                 memory_format=last
             )
-            value, slope = reference.energy_and_gradient(source, weights, biases, strides, activation)
+            if source.shape[-2] not in ends:
+                ends[source.shape[-2]] = _end(source, weights, strides)
+            value, slope = _strip(source, weights, biases, strides, activation, ends[source.shape[-2]])
             share = (stop - start) / scores
-            energy[entry] += share * value[0]
+            energy[entry] += share * value
             gradient[entry, :, stride * start : stride * (stop - 1) + field].add_(slope[0], alpha=share)
     return energy, gradient
+
+
+def _end(x: Tensor, weights: Sequence[Tensor], strides: Sequence[int]) -> Tensor:
+    """Cotangent of the sum of all scores at the last activation: the last layer is linear, so no image has a part in it."""
+    height, width = x.shape[-2:]
+    for weight, stride in zip(weights[:-1], strides, strict=False):
+        height, width = ((n - weight.shape[-1]) // stride + 1 for n in (height, width))
+    rows, columns = ((n - weights[-1].shape[-1]) // strides[-1] + 1 for n in (height, width))
+    ones = weights[-1].new_ones(1, weights[-1].shape[0], rows, columns).contiguous(memory_format=torch.channels_last)
+    return reference.transposed(ones, weights[-1], strides[-1], height, width)
+
+
+def _strip(
+    x: Tensor,
+    weights: Sequence[Tensor],
+    biases: Sequence[Tensor],
+    strides: Sequence[int],
+    activation: str,
+    end: Tensor,
+) -> tuple[Tensor, Tensor]:
+    """Mean score of one strip and its gradient, as in the reference, with the last layer laid out as `end`."""
+    sizes, saved = [], []
+    a = x.to(weights[0].dtype)
+    for weight, bias, stride in zip(weights[:-1], biases, strides, strict=False):
+        sizes.append(a.shape[-2:])
+        z = F.conv2d(a, weight, bias, stride)
+        a = reference.activate(z, activation)
+        saved.append(z if activation == "silu" else a > 0)
+    side, stride = weights[-1].shape[-1], strides[-1]
+    rows, columns = ((n - side) // stride + 1 for n in a.shape[-2:])
+    count = len(biases[-1]) * rows * columns
+    energy = (a.to(x.dtype) * end.to(x.dtype)).sum() / count + biases[-1].to(x.dtype).mean()
+    cotangent = end
+    for k in range(len(weights) - 2, -1, -1):
+        cotangent = reference.through_activation(cotangent, saved[k], activation)
+        cotangent = reference.transposed(cotangent, weights[k], strides[k], *sizes[k])
+    return energy, cotangent.to(x.dtype) / count
 
 
 def _widest(x: Tensor, weights: Sequence[Tensor], strides: Sequence[int]) -> int:

@@ -54,7 +54,9 @@ def multiply(x: Tensor, gain: Tensor, fast: bool = True) -> Tensor:
         real, imaginary = transform(x)
         return inverse(real * gain, imaginary * gain)
     height, width = x.shape[-2:]
-    result: Tensor = torch.fft.irfft2(torch.fft.rfft2(x) * gain[..., : width // 2 + 1], s=(height, width))
+    # a slice would tie a program with open sizes to those for which it stays inside
+    half = gain.index_select(-1, torch.arange(width // 2 + 1, device=gain.device))
+    result: Tensor = torch.fft.irfft2(torch.fft.rfft2(x) * half, s=(height, width))
     return result
 
 

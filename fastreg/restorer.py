@@ -217,7 +217,9 @@ class Restorer(nn.Module):
             raise TypeError(f"observations must be float32 (or float64), or complex of that precision, got {y.dtype}")
         shape = self.operator.image_shape(tuple(y.shape))
         if shape[1] != self.prior.channels:
-            raise ValueError(f"the prior works on images of {self.prior.channels} channels, got {shape[1]}")
+            hint = f"; repeat a grey image: y.expand(-1, {self.prior.channels}, -1, -1)" if shape[1] == 1 else ""
+            raise ValueError(f"the prior works on images of {self.prior.channels} channels, got {shape[1]}{hint}")
+
         if min(shape[-2:]) < self.prior.minimum_size:
             raise ValueError(
                 f"the prior needs images of at least {self.prior.minimum_size}x{self.prior.minimum_size} pixels, "

@@ -5,7 +5,7 @@ from __future__ import annotations
 import subprocess
 import sys
 
-LAZY = ("PIL", "onnx", "onnxruntime", "ray", "skimage", "scipy", "typer", "rich", "triton", "matplotlib")
+LAZY = ("PIL", "onnx", "onnxruntime", "skimage", "scipy", "typer", "rich", "triton", "matplotlib")
 OURS = ("fastreg.export", "fastreg.cli", "fastreg.batch", "fastreg.training")
 
 

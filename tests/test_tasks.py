@@ -70,7 +70,7 @@ def test_noise_levels() -> None:
     for name, text, words in (
         ("denoise", None, "or auto"),
         ("mri", None, "needs --sigma"),
-        ("inpaint", "auto", "cannot estimate"),
+        ("inpaint", "auto", "cannot be estimated"),
         ("denoise", "2", "below 1"),
         ("sharpen", "0.1", "denoise, deblur"),
     ):
@@ -79,7 +79,7 @@ def test_noise_levels() -> None:
 
 
 def test_a_task_that_a_prior_was_not_tuned_for_is_refused_unless_all_is_given() -> None:
-    with pytest.raises(ValueError, match="alr-deblur was not tuned for denoise: it is for deblur"):
+    with pytest.raises(ValueError, match="alr-deblur was not tuned for denoise, only for deblur"):
         fastreg.restorer_for("denoise", "alr-deblur")
     with pytest.raises(ValueError, match="not tuned"):
         fastreg.restorer_for("denoise", "alr-deblur", weight=0.1)

@@ -1,10 +1,11 @@
-"""Folders of images in, folders of images out, and nothing done twice."""
+"""Restoring files and folders of images, skipping those that were restored before."""
 
 from __future__ import annotations
 
 import glob
 import hashlib
 import json
+import mimetypes
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -28,7 +29,7 @@ class Job(NamedTuple):
 
 
 class Outcome(NamedTuple):
-    """What became of a job: ``done``, ``skipped`` (it was done before) or ``failed``; and the reason, or what there is to say."""
+    """What became of a job: ``done``, ``skipped`` (it was done before) or ``failed``; and the reason or a remark."""
 
     job: Job
     status: str
@@ -36,15 +37,15 @@ class Outcome(NamedTuple):
 
 
 def expand(inputs: Sequence[str | Path], without: Path | None = None) -> list[Source]:
-    """The images that files, globs and folders stand for, in the order given and sorted within a folder.
+    """The images that files, globs and folders name, in the order given, and sorted within a folder.
 
     Parameters
     ----------
     inputs
-        Files, globs (``**`` goes into sub-folders) and folders, which are searched with their sub-folders for known
-        endings; hidden files are left out.
+        Files, globs (``**`` matches sub-folders) and folders, which are searched with their sub-folders for known endings; hidden
+        files are left out.
     without
-        A folder to leave out: the output, where it lies within an input.
+        A folder to leave out: the output, if it lies within an input.
 
     Raises
     ------
@@ -77,24 +78,28 @@ def expand(inputs: Sequence[str | Path], without: Path | None = None) -> list[So
 def plan(inputs: Sequence[str | Path], output: str | Path) -> list[Job]:
     """What to read and where to write it.
 
-    One input file may have an output file; everything else goes to an output folder, under the name of the input and
-    with the sub-folders of an input folder.
+    A single input file may have an output file; everything else goes to an output folder, under the name of the input and in the
+    sub-folders of an input folder.
 
     Raises
     ------
     ValueError
-        As `expand`, or if two inputs would become one output, or an output is an input.
+        As `expand`, or if two inputs would become one output, an output is an input, or the output is an image of a format that
+        cannot be written.
     """
     output = Path(output)
     _check_links(output)
     sources = expand(inputs, output)
     if output.suffix.lower() in SUFFIXES and not output.is_dir():
         if len(inputs) != 1 or not Path(inputs[0]).is_file():
-            raise ValueError(f"the output {output} is a file, but the input is not one: expected a folder")
+            raise ValueError(f"the output {output} is a file, which needs a single input file: give a folder")
+
         jobs = [Job(sources[0].path, output)]
     else:
         if output.exists() and not output.is_dir():
             raise ValueError(f"the output {output} exists and is neither a folder nor an image")
+        if not output.exists() and (mimetypes.guess_type(output.name)[0] or "").startswith("image/"):
+            raise ValueError(f"cannot write {output}: expected a folder, or a file that ends in {', '.join(SUFFIXES)}")
         jobs = [Job(source.path, output / source.relative) for source in sources]
     taken: dict[Path, Path] = {}
     origins = {job.source.resolve() for job in jobs}
@@ -117,24 +122,25 @@ def run(
     overwrite: bool = False,
     complex_numbers: bool = False,
 ) -> Iterator[Outcome]:
-    """Do the jobs one after the other; a job that fails leaves nothing behind, and the others are done nevertheless.
+    """Do the jobs one after the other; a job that fails leaves no output, and the others are still done.
 
-    Beside every output lies a hidden note, ``.NAME.fastreg.json``. A job is skipped where the note says that the output
-    was made of the same input with the same settings, and done again where they differ. A file without a note is not
-    ours, and is replaced with `overwrite` only.
+    Beside every output lies a hidden note, ``.NAME.fastreg.json``. A job is skipped if the note says that the output was made
+    from the same input with the same settings, and done again if they differ. An output without a note was not written by
+    fastreg, and is replaced only with `overwrite`.
+
 
     Parameters
     ----------
     jobs
         See `plan`.
     restore
-        From an image to an image, and what there is to say of it; any exception fails the job.
+        From an image to an image and a remark to print; an exception fails the job.
     settings
-        What the outputs depend on, as plain JSON values.
+        Everything that the outputs depend on, as plain JSON values.
     overwrite
         Do everything again.
     complex_numbers
-        Read measurements of complex numbers.
+        Read complex measurements.
     """
     digest = hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()
     for job in jobs:
@@ -148,7 +154,7 @@ def run(
 
 
 def explain(error: Exception) -> str:
-    """What an exception says in a line; with its type where it is none that bad files or too little memory cause."""
+    """An exception in one line; with its type, unless bad files or too little memory cause exceptions of that type."""
     lines = str(error).strip().splitlines()[:1]
     expected = isinstance(error, OSError | ValueError | RuntimeError | MemoryError)
     return lines[0] if lines and expected else ": ".join([type(error).__name__, *lines])
@@ -157,16 +163,16 @@ def explain(error: Exception) -> str:
 def _do(
     job: Job, restore: Callable[[Image], tuple[Image, str]], settings: str, overwrite: bool, complex_numbers: bool
 ) -> str | None:
-    """Do a job and return what there is to say of it; None where it was done before."""
+    """Do a job and return its remark; None if it was done before."""
     facts = job.source.stat()
     origin = {"settings": settings, "input_size": facts.st_size, "input_modified": facts.st_mtime_ns}
     note = job.target.with_name(f".{job.target.name}.fastreg.json")
     if job.target.exists() and not overwrite:
         before = _read_note(note)
-        # an unfinished note is of a run that was interrupted between writing the output and saying so
+        # an unfinished note comes from a run that was interrupted between writing the output and noting its size
         if before is None or before.get("output_size", job.target.stat().st_size) != job.target.stat().st_size:
             raise ValueError(
-                f"the output {job.target} exists and is not what fastreg wrote: use --overwrite to replace it"
+                f"the output {job.target} exists and was not written by fastreg: use --overwrite to replace it"
             )
         if before == {**origin, "output_size": job.target.stat().st_size}:
             return None
@@ -197,7 +203,7 @@ def _write_note(path: Path, note: Mapping[str, Any]) -> None:
 
 
 def _check_links(path: Path) -> None:
-    """Raise `ValueError` where a path is a symbolic link that leads back to itself."""
+    """Raise `ValueError` if a path is a symbolic link that leads back to itself."""
     try:
         path.resolve()
     except (OSError, RuntimeError) as error:

@@ -29,7 +29,7 @@ PsfOption = Annotated[
     str | None,
     typer.Option(
         metavar="FILE|gaussian:SIZE:STD",
-        help=f"For {takers('psf')}: a two-dimensional .npy, a grey image, or a Gaussian.",
+        help=f"For {takers('psf')}: the point spread function as a two-dimensional .npy, a grey image, or a Gaussian.",
     ),
 ]
 BoundaryOption = Annotated[
@@ -38,11 +38,14 @@ BoundaryOption = Annotated[
 ]
 MaskOption = Annotated[
     str | None,
-    typer.Option(metavar="FILE", help=f"For {takers('mask')}: an image or .npy, not zero where something is known."),
+    typer.Option(
+        metavar="FILE",
+        help=f"For {takers('mask')}: an image or .npy, not zero where a pixel (mri: a frequency) was measured.",
+    ),
 ]
 FactorOption = Annotated[
     int | None,
-    typer.Option(min=2, max=4, help=f"For {takers('factor')}: how many times as many pixels along each side."),
+    typer.Option(min=2, max=4, help=f"For {takers('factor')}: by how much to enlarge each side."),
 ]
 PatternOption = Annotated[
     Pattern | None, typer.Option(help=f"For {takers('pattern')}: colours of the upper-left 2x2 pixels, row by row.")
@@ -51,47 +54,53 @@ SigmaOption = Annotated[
     str | None,
     typer.Option(
         metavar="S|auto",
-        help="Standard deviation of the noise in units of [0, 1], such as 0.1 or 25/255; auto estimates it. "
-        + " and ".join(f"{task.name} ({task.sigma})" for task in TASKS.values() if task.sigma)
-        + " assume it if it is not given.",
+        help="Standard deviation of the noise in units of [0, 1], such as 0.1 or 25/255; auto estimates it, for "
+        + ", ".join(task.name for task in TASKS.values() if task.estimates)
+        + ". If not given: "
+        + ", ".join(f"{task.sigma} for {task.name}" for task in TASKS.values() if task.sigma)
+        + ".",
     ),
 ]
 PriorOption = Annotated[
     str,
     typer.Option(
         metavar="NAME|FILE",
-        help="A model that ships with fastreg, or a .safetensors file; auto takes the one that ships for the task.",
+        help="A model that ships with fastreg, or a .safetensors file; auto: the default model of the task.",
     ),
 ]
 WeightOption = Annotated[
-    float | None, typer.Option(help="Weight of the prior; the one in its model card for this sigma if not given.")
+    float | None, typer.Option(help="Weight of the prior; from its model card, for this sigma, if not given.")
 ]
 IterationsOption = Annotated[
-    int | None, typer.Option(min=1, help="Steps of the solver; those in the model card if not given.")
+    int | None, typer.Option(min=1, help="Number of steps of the solver; from the model card if not given.")
 ]
-DeviceOption = Annotated[Device, typer.Option(help="Where to compute; auto takes CUDA where there is one.")]
-PrecisionOption = Annotated[Precision, typer.Option(help="Of the convolutions; ieee is float32.")]
+DeviceOption = Annotated[Device, typer.Option(help="Where to compute; auto: on a CUDA GPU if there is one.")]
+PrecisionOption = Annotated[Precision, typer.Option(help="Number format of the convolutions; ieee is float32.")]
 FastestOption = Annotated[
     Literal["auto", "ieee", "tf32", "bf16", "fp16"],
     typer.Option(
         "--precision",
-        help="Of the convolutions; ieee is float32, auto the fastest whose results stay within its gates.",
+        help="Number format of the convolutions; ieee is float32, auto the fastest one whose results differ from float32 "
+        "by less than fixed bounds, its gates (docs/deploy.md).",
     ),
 ]
 DriftOption = Annotated[
     bool,
     typer.Option(
         "--accept-drift",
-        help="Go on with a precision that is outside the gates; it is compared with float32 before anything is restored.",
+        help="Continue with a precision whose results differ from float32 by more than the gates; a warning says by how much.",
     ),
 ]
 CompileOption = Annotated[
     Compile,
-    typer.Option("--compile", help="Compile the solver; auto: where the images ahead make it worth the wait."),
+    typer.Option(
+        "--compile", help="Compile the solver, which takes up to a minute and pays for large folders; auto does not."
+    ),
 ]
 
 
 def say_drift(restorer: Restorer) -> None:
-    """Say so where a precision was accepted outside its gates."""
+    """Print a warning where a precision was accepted outside its gates."""
+
     if restorer.report is not None and restorer.report.status == "drift accepted":
         typer.echo(f"fastreg: warning: the precision is outside its gates: {restorer.report.summary()}", err=True)

@@ -1,4 +1,4 @@
-"""`fastreg demo`: a first restoration, without any file of one's own."""
+"""`fastreg demo`: a first restoration, without any file of your own."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ def demo(
     output: Annotated[Path, typer.Option("--output", "-o", help="The folder to write the pictures to.")] = Path("demo"),
     prior: PriorOption = "auto",
     iterations: IterationsOption = None,
-    size: Annotated[int, typer.Option(min=32, max=384, help="Side of the piece of the photograph, in pixels.")] = 384,
+    size: Annotated[int, typer.Option(min=32, max=384, help="Side of the crop of the photograph, in pixels.")] = 384,
 ) -> None:
     """Blur a photograph, add noise, restore it, and write the pictures before and after.
 

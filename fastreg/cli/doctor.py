@@ -28,7 +28,6 @@ _PACKAGES = (
     "onnx",
     "onnxruntime",
     "onnxruntime-gpu",
-    "ray",
 )
 _REQUIRED = {"torch", "numpy", "safetensors", "pillow", "tifffile", "scikit-image", "typer", "rich"}
 #: Ending, samples, channels and alpha of the files that are tried, and the largest error they may have.
@@ -46,7 +45,7 @@ _FORMATS = (
 
 
 class Finding(NamedTuple):
-    """A line of the report: its part, what was looked at and found; whether it is well, None if it does not matter."""
+    """A line of the report: its part, what was checked, what was found; and whether that is good, None if it does not matter."""
 
     part: str
     name: str
@@ -55,7 +54,7 @@ class Finding(NamedTuple):
 
 
 def doctor() -> None:
-    """Say what is installed, which devices and image formats work, and whether the shipped models are whole.
+    """Report what is installed, which devices and image formats work, and whether the shipped models are undamaged.
 
     The exit code is 0 if images can be restored on this machine, 1 otherwise.
     """
@@ -97,7 +96,7 @@ def packages() -> list[Finding]:
 
 
 def devices() -> list[Finding]:
-    """What there is to compute on, a small convolution on it, and the compiler that `torch.compile` and the C++ side need."""
+    """The devices, each tried with a small convolution, and the C++ compiler that `torch.compile` needs."""
     import torch
 
     from fastreg import machine
@@ -120,14 +119,14 @@ def _compiler() -> Finding:
     names = [os.environ.get("CXX", ""), "g++", "clang++", "c++"]
     path = next((found for name in names if name and (found := shutil.which(name))), None)
     if path is None:
-        return Finding("devices", "C++ compiler", "none: no --compile, and no export to aoti", None)
+        return Finding("devices", "C++ compiler", "none: --compile and export to aoti will not work", None)
     done = subprocess.run([path, "--version"], capture_output=True, text=True, check=False)
     version = done.stdout.splitlines()[0] if done.stdout else f"{path} does not say its version"
     return Finding("devices", "C++ compiler", version, done.returncode == 0)
 
 
 def formats() -> list[Finding]:
-    """Image files that are written, read again and compared."""
+    """Small images, each written, read again and compared."""
     import numpy as np
 
     from fastreg.io import images
@@ -156,7 +155,8 @@ def formats() -> list[Finding]:
 
 
 def models() -> list[Finding]:
-    """The models that ship with the package: whether they load, and match the hash in their card."""
+    """The models that ship with the package: whether they load and match the hash in their card."""
+
     from fastreg import models
 
     findings = []

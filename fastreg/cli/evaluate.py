@@ -28,32 +28,38 @@ def evaluate(
     pattern: choices.PatternOption = None,
     mask: choices.MaskOption = None,
     missing: Annotated[
-        float, typer.Option(help="Without --mask: share that is missing, at random for every image.")
+        float, typer.Option(help="Without --mask: share of missing pixels (mri: frequencies), drawn for every image.")
     ] = 0.5,
     prior: choices.PriorOption = "auto",
     weight: choices.WeightOption = None,
     iterations: choices.IterationsOption = None,
-    limit: Annotated[int | None, typer.Option(min=1, help="Only the first images by name.")] = None,
-    crop: Annotated[int | None, typer.Option(min=1, help="Only the central square of so many pixels.")] = None,
+    limit: Annotated[int | None, typer.Option(min=1, help="Use only the first N images, by name.", metavar="N")] = None,
+    crop: Annotated[
+        int | None, typer.Option(min=1, help="Use only the central square of N x N pixels.", metavar="N")
+    ] = None,
     seed: Annotated[int, typer.Option(help="Seed of noise and masks.")] = 0,
     baseline: Annotated[
         bool,
         typer.Option(
             "--baseline",
-            help="Also measure the classical method: "
+            help="Also measure a classical method: "
             + ", ".join(f"{task.baseline} for {task.name}" for task in choices.TASKS.values())
             + ".",
         ),
     ] = False,
     json_file: Annotated[
-        Path | None, typer.Option("--json", metavar="FILE", help="Write all results; taken up again when interrupted.")
+        Path | None,
+        typer.Option("--json", metavar="FILE", help="Write all results as JSON; an interrupted run continues from it."),
     ] = None,
     reuse: Annotated[
         list[Path] | None,
-        typer.Option(metavar="FILE", help="Take results with the same settings from another JSON file."),
+        typer.Option(metavar="FILE", help="Copy results of the same settings from another JSON file."),
     ] = None,
-    only: Annotated[str, typer.Option(metavar="I/N", help="Only the I-th of N parts of the images.")] = "1/1",
-    sheet: Annotated[Path | None, typer.Option(metavar="FILE.png", help="Write a contact sheet.")] = None,
+    only: Annotated[str, typer.Option(metavar="I/N", help="Use only the I-th of N parts of the images.")] = "1/1",
+    sheet: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE.png", help="Write a picture of the first images and their restorations."),
+    ] = None,
     device: choices.DeviceOption = "auto",
     precision: choices.PrecisionOption = "ieee",
     accept_drift: choices.DriftOption = False,
@@ -61,9 +67,9 @@ def evaluate(
 ) -> None:
     """Degrade clean images with seeded noise, restore them, and measure PSNR and SSIM.
 
-    Noise is not clipped; PSNR is that of images clipped to [0, 1]. Noise and masks depend on the seed and the name of
-    an image only, so that a part of a folder gives the same numbers as the whole. An image that fails is reported and
-    left out of the means, and the exit code is 1.
+    Noisy images are not clipped before they are restored; PSNR is computed after clipping to [0, 1]. Noise and masks depend
+    only on the seed and the name of an image, so that part of a folder gives the same numbers as the whole. An image that
+    fails is reported and left out of the means, and the exit code is 1.
     """
     from fastreg.evaluation import evaluator as evaluation
     from fastreg.io import inputs as options
@@ -100,12 +106,12 @@ def evaluate(
     for path in reuse or []:
         rows = evaluator.reusable(path)
         if not rows:
-            typer.echo(f"{path} was made with other settings or another model: it is not reused", err=True)
+            typer.echo(f"{path} has no results of these settings and this model: it is not reused", err=True)
         known.extend(rows)
     if json_file is not None and json_file.exists():
         rows = evaluator.reusable(json_file)
         if len(rows) < len(evaluation.Evaluation.load(json_file).rows):
-            raise ValueError(f"{json_file} holds results of other settings or another model: choose another file")
+            raise ValueError(f"{json_file} has results of other settings or another model: choose another file")
         known.extend(rows)
     result, pictures, failed = _measure(evaluator, known, json_file, sheet is not None)
     card = evaluator.restorer.prior.card
@@ -119,7 +125,8 @@ def evaluate(
 def _measure(
     evaluator: Evaluator, known: list[Row], json_file: Path | None, with_pictures: bool
 ) -> tuple[Evaluation, dict[tuple[str, float], Pictures], int]:
-    """Measure all images, writing down after each what is known; also the number of those that failed."""
+    """Measure all images and save after each of them; also return the number that failed."""
+
     from rich.console import Console
     from rich.progress import Progress
 

@@ -1,4 +1,4 @@
-"""`fastreg export`: a restoration as a file for services, proven before it lands."""
+"""`fastreg export`: a restoration as a file for services, compared with PyTorch before it is written."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def export(
     output: Annotated[
         Path,
         typer.Option(
-            "--output", "-o", metavar="PATH", help="File or folder to write; with --format all a folder for all."
+            "--output", "-o", metavar="PATH", help="File or folder to write; with --format all a folder for all files."
         ),
     ],
     task: choices.TaskOption,
@@ -49,13 +49,15 @@ def export(
         str | None,
         typer.Option(
             metavar="FILE|gaussian:SIZE:STD|input",
-            help=f"For {takers('psf')}: a fixed PSF, or input for one that comes with every call.",
+            help=f"For {takers('psf')}: a fixed point spread function, or input for one that comes with every call.",
         ),
     ] = None,
     psf_side: Annotated[
         int, typer.Option(min=1, max=255, help="With --psf input: largest side of a PSF in pixels, an odd number.")
     ] = 25,
-    mask: Annotated[str | None, typer.Option(metavar="input", help=f"For {takers('mask')}: always input.")] = None,
+    mask: Annotated[
+        str | None, typer.Option(metavar="input", help=f"For {takers('mask')}: the mask always comes with every call.")
+    ] = None,
     boundary: choices.BoundaryOption = None,
     factor: choices.FactorOption = None,
     pattern: choices.PatternOption = None,
@@ -71,15 +73,19 @@ def export(
         int | None, typer.Option(min=1, help="For triton-server: copies of the model that run side by side.")
     ] = None,
     accept_drift: Annotated[
-        bool, typer.Option("--accept-drift", help="Write it although it is outside the gates; the metadata says so.")
+        bool,
+        typer.Option(
+            "--accept-drift", help="Write the artefact even if it is outside the gates; its metadata says so."
+        ),
     ] = False,
-    rounds: Annotated[int, typer.Option(min=0, help="Calls to time; 0 times nothing.")] = 5,
+    rounds: Annotated[int, typer.Option(min=0, help="Number of calls to time; 0: none.")] = 5,
     json_file: Annotated[Path | None, typer.Option("--json", metavar="FILE", help="Write the table as JSON.")] = None,
 ) -> None:
-    """Export a restoration as one artefact that runs without this code.
+    """Export a restoration as one file (an artefact) that runs without fastreg.
 
-    The artefact is loaded as it will be used and compared with the eager float32 solve. Outside the gates nothing is
-    written, and the exit code is 1.
+    The artefact is loaded and compared with the eager solve, which PyTorch runs in float32 without a compiler. If they differ
+    by more than fixed bounds, the gates (docs/deploy.md), nothing is written, and the exit code is 1.
+
     """
     from fastreg import machine, tasks
     from fastreg.export import Options
@@ -136,14 +142,14 @@ def _targets(task: str, format_name: str, output: Path) -> dict[str, Path]:
 
 
 def _stand_ins(task: str, given: dict[str, Any], psf_side: int) -> dict[str, Any]:
-    """Options of the task, with something in the place of what comes with every call: only its size counts."""
+    """Options of the task, with placeholders for what comes with every call: only their size matters."""
     from fastreg.operators import gaussian_psf
     from fastreg.tasks import find
 
     result = dict(given)
     if given["mask"] not in (None, "input"):
         raise ValueError(
-            f"a mask has the size of the observation, so that it is always an input: --mask input, got {given['mask']!r}"
+            f"a mask has the size of the observation and is always an input: expected --mask input, got {given['mask']!r}"
         )
     if "mask" in find(task).needs or given["mask"] is not None:
         result["mask"] = [[1.0]]
@@ -177,7 +183,7 @@ def _rows(
             refuse(name, "not possible", error)
     if not possible:
         return rows
-    # a spinner of letters that every terminal has
+    # a spinner of characters that every terminal can show
     with Console(stderr=True).status("restoring the reference images", spinner="line") as status:
         description = metadata.build(restorer, next(iter(possible)), options)
         judged = cases.make(restorer, description)
@@ -214,7 +220,7 @@ def _timed(made: Exported, call: Call, restorer: Restorer, rounds: int) -> dict[
 
     loading, artefact = _seconds(lambda: load(made.path))
     first, _ = _seconds(lambda: artefact(call.y, call.sigma, call.weight, **call.inputs))
-    call.eager(restorer)  # what an eager solve works out once
+    call.eager(restorer)  # an eager solve computes some things only once
     times: dict[str, list[float]] = {"p50_s": [], "eager_s": []}
     for _ in range(rounds):
         times["p50_s"].append(_seconds(lambda: artefact(call.y, call.sigma, call.weight, **call.inputs))[0])
@@ -249,6 +255,6 @@ def _print(title: str, rows: list[dict[str, Any]]) -> None:
     for row in rows:
         table.add_row(*(text.format(row[key]) if key in row else "-" for key, _, text in _COLUMNS))
     console = Console()
-    if not console.is_terminal:  # a file has no edge
+    if not console.is_terminal:  # a file has no width
         console.width = 120
     console.print(table)

@@ -1,4 +1,4 @@
-"""`fastreg import`: models that others published."""
+"""`fastreg import`: models that other projects published."""
 
 from __future__ import annotations
 
@@ -17,14 +17,13 @@ def import_checkpoint(
     params: Annotated[
         Path | None, typer.Option(help="For a critic of the ALR authors' code: the JSON file with its parameters.")
     ] = None,
-    weight: Annotated[
-        float, typer.Option(help="For such a critic: lambda * sigma, its weight in units of 1/sigma.", min=1e-6)
-    ] = 5.5,
+    weight: Annotated[float, typer.Option(help="For such a critic: its weight multiplied by sigma.", min=1e-6)] = 5.5,
 ) -> None:
-    """Turn a checkpoint into a fastreg model: DRUNet, DnCNN, FFDNet, IRCNN of KAIR, DPIR or deepinv, or a critic of ALR.
+    """Convert a checkpoint of another project: DRUNet, DnCNN, FFDNet or IRCNN of KAIR, DPIR or deepinv, or a critic of ALR.
 
     Denoisers are recognised by their tensors. They restore with the settings that were tuned for `unet`.
     """
+
     if output.suffix != ".safetensors":
         raise ValueError(f"a model is a .safetensors file, got {output}")
     command = f"fastreg import {checkpoint.name} -o {output.name}"

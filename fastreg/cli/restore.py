@@ -34,7 +34,7 @@ def restore(
     iterations: choices.IterationsOption = None,
     device: choices.DeviceOption = "auto",
     overwrite: Annotated[
-        bool, typer.Option("--overwrite", help="Also redo what was done, and replace other files.")
+        bool, typer.Option("--overwrite", help="Restore again what was done before, and replace files of other origin.")
     ] = False,
     precision: choices.FastestOption = "ieee",
     accept_drift: choices.DriftOption = False,
@@ -42,8 +42,12 @@ def restore(
 ) -> None:
     """Restore images.
 
-    PNG and TIFF of 8 and 16 bits, JPEG, WebP and .npy; alpha and colour profile are kept. Files that were done by an earlier
-    run with the same settings are skipped. An input that fails is reported, the others are finished, and the exit code is 1.
+    PNG and TIFF of 8 and 16 bits, JPEG, WebP and .npy; bit depth, alpha and colour profile are kept. For mri: k-space as a
+    complex .npy [H, W] or [H, W, 3], the orthonormal Fourier transform with zero frequency at [0, 0].
+
+    Files that an earlier run with the same settings restored are skipped. An input that fails is reported, the others are
+    restored, and the exit code is 1.
+
     """
     from fastreg import __version__, compiled, tasks
     from fastreg.batch import folder, restoring
@@ -66,17 +70,19 @@ def restore(
     model = restorer.prior.card.name if restorer.prior.card is not None else restorer.prior.kind
     channels = restorer.prior.channels
     numbers = "" if level is None else ", " + _numbers(level, restoring.effective_weight(restorer, channels, level))
-    typer.echo(f"{task} with the prior {model}, {restorer.solver.iterations} steps{numbers}")
+    count = restorer.solver.iterations
+    typer.echo(f"{task} with the prior {model}, {count} step{'' if count == 1 else 's'}{numbers}")
     complex_numbers = operator.measurement().dtype == "complex64"
     _report(folder.run(jobs, work, settings, overwrite, complex_numbers), len(jobs))
 
 
 def _numbers(sigma: float, weight: float | None) -> str:
-    return f"sigma {sigma:.3g}" + ("" if weight is None else f", lambda {weight:.3g}")
+    return f"sigma {sigma:.3g}" + ("" if weight is None else f", weight {weight:.3g}")
 
 
 def _report(outcomes: Iterator[Outcome], total: int) -> None:
-    """Run the jobs, show how far they are, and say in the end what became of them, also after Ctrl-C."""
+    """Run the jobs under a progress bar, and print a summary at the end, also after Ctrl-C."""
+
     from rich.console import Console
     from rich.progress import (
         BarColumn,

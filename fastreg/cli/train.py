@@ -18,11 +18,11 @@ app = typer.Typer(no_args_is_help=True, help="Train priors, and tune their weigh
 
 Output = Annotated[Path, typer.Option("--output", "-o", help="The model to write, a .safetensors file.")]
 Resume = Annotated[
-    bool, typer.Option("--resume", help="Go on from the checkpoint beside the output; with more iterations if so told.")
+    bool, typer.Option("--resume", help="Continue from the checkpoint beside the output, also with more --iterations.")
 ]
 Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace an existing model.")]
 Device = Annotated[Literal["auto", "cpu", "cuda"], typer.Option()]
-Precision = Annotated[Literal["ieee", "bf16"], typer.Option(help="Of the convolutions.")]
+Precision = Annotated[Literal["ieee", "bf16"], typer.Option(help="Number format of the convolutions; ieee is float32.")]
 Seed = Annotated[int, typer.Option()]
 
 
@@ -32,28 +32,35 @@ def critic(
     data: Annotated[Path | None, typer.Option(help="A folder of clean photographs.")] = None,
     sigma: Annotated[str, typer.Option(metavar="S|LOW:HIGH", help="Noise of the degraded patches.")] = "0.05:0.3",
     deconvolved: Annotated[
-        float, typer.Option(min=0, max=1, help="Share of the degraded patches from blurred and filtered photographs.")
+        float,
+        typer.Option(min=0, max=1, help="Share of the degraded patches from blurred and deconvolved photographs."),
     ] = 0.0,
     clean: Annotated[Path | None, typer.Option(help="With --degraded, in place of --data: clean images.")] = None,
     degraded: Annotated[Path | None, typer.Option(help="Degraded images that need not match the clean ones.")] = None,
     iterations: Annotated[int, typer.Option(min=1)] = 100_000,
-    batch: Annotated[int, typer.Option(min=1, help="Clean patches a step, and as many degraded ones.")] = 32,
-    rate: Annotated[str, typer.Option(metavar="FIRST:LAST", help="Learning rates.")] = "1e-3:1e-4",
+    batch: Annotated[int, typer.Option(min=1, help="Clean patches per iteration, and as many degraded ones.")] = 32,
+    rate: Annotated[
+        str, typer.Option(metavar="FIRST:LAST", help="Learning rate of the first and the last iteration.")
+    ] = "1e-3:1e-4",
     penalty: Annotated[float, typer.Option(min=0, help="Weight of the gradient penalty.")] = 5.0,
     activation: Annotated[Literal["relu", "leaky_relu", "silu"], typer.Option()] = "relu",
     smooth: Annotated[
         float | None,
-        typer.Option(min=0, help="Sharpness of the smooth activation of the finished critic; 0 keeps its ReLU."),
+        typer.Option(
+            min=0, help="Sharpness of the smooth activation that replaces ReLU in the finished critic; 0: keep ReLU."
+        ),
     ] = None,
     channels: Annotated[
-        str, typer.Option(metavar="N,N,...", help="Channels of the critic's 3x3 layers but the last.")
+        str, typer.Option(metavar="N,N,...", help="Channels of the critic's 3x3 layers, without the last one.")
     ] = "32,32,32,32,32,32",
-    initialization: Annotated[Literal["uniform", "he"], typer.Option(help="First weights.")] = "uniform",
+    initialization: Annotated[
+        Literal["uniform", "he"], typer.Option(help="Distribution of the initial weights.")
+    ] = "uniform",
     average: Annotated[float, typer.Option(min=0, help="Decay of the running mean of the weights.")] = 0.998,
     select: Annotated[
         Literal["best", "deblur", "last"],
         typer.Option(
-            help="The critic to keep: the best at denoising held-out crops, the best at deblurring them, or the last."
+            help="The critic to keep: the one that denoises held-out crops best, that deblurs them best, or the last one."
         ),
     ] = "best",
     precision: Precision = "ieee",
@@ -67,8 +74,8 @@ def critic(
 ) -> None:
     """Train a patch critic as a Wasserstein GAN on unpaired patches.
 
-    One photograph in sixteen is held out; the others are divided into a half for clean patches and one for noisy ones. Beside
-    the model stand NAME.checkpoint.pt, NAME.log.jsonl and NAME.png, a plot of the critic's values.
+    One photograph in sixteen is held out; one half of the others gives the clean patches, the other half the noisy ones. Also
+    writes NAME.checkpoint.pt, NAME.log.jsonl, and NAME.png, a plot of the critic's values, beside the model.
     """
     from fastreg.priors.smoothing import SHARPNESS
     from fastreg.tasks import choose_device
@@ -118,17 +125,19 @@ def denoiser(
         str | None,
         typer.Option(metavar="N,N,...", help="For a U-Net: channels of its scales. [default: 32,64,128,256]"),
     ] = None,
-    grey: Annotated[bool, typer.Option("--grey", help="For grey images, not for colours.")] = False,
+    grey: Annotated[bool, typer.Option("--grey", help="Train a network for grey images.")] = False,
     start: Annotated[
-        str | None, typer.Option(metavar="NAME|FILE", help="Begin with the weights of a model; the network is its own.")
+        str | None, typer.Option(metavar="NAME|FILE", help="Start from the network and the weights of a model.")
     ] = None,
     iterations: Annotated[int | None, typer.Option(min=1, help="[default: 16000]")] = None,
-    minutes: Annotated[float | None, typer.Option(help="In place of the iterations: time of the training.")] = None,
-    batch: Annotated[int, typer.Option(min=1, help="Crops a step.")] = 64,
+    minutes: Annotated[float | None, typer.Option(help="Duration of the training, in place of --iterations.")] = None,
+    batch: Annotated[int, typer.Option(min=1, help="Crops per iteration.")] = 64,
     crop: Annotated[int, typer.Option(min=8, help="Side of a crop in pixels.")] = 128,
-    rate: Annotated[float, typer.Option(help="Learning rate.")] = 1.2e-3,
-    warm_up: Annotated[int, typer.Option(min=0, help="Iterations in which the rate rises.")] = 300,
-    decay: Annotated[float, typer.Option(min=0, max=1, help="Last share of the training in which it falls.")] = 1.0,
+    rate: Annotated[float, typer.Option(help="Largest learning rate.")] = 1.2e-3,
+    warm_up: Annotated[int, typer.Option(min=0, help="Iterations at the start over which the rate rises.")] = 300,
+    decay: Annotated[
+        float, typer.Option(min=0, max=1, help="Share of the training, at its end, over which the rate falls.")
+    ] = 1.0,
     average: Annotated[float, typer.Option(min=0, help="Decay of the running mean of the weights.")] = 0.999,
     precision: Precision = "bf16",
     compile_loss: Annotated[
@@ -141,8 +150,8 @@ def denoiser(
 ) -> None:
     """Train a denoiser on crops of photographs with white noise; the defaults are the recipe of `unet`.
 
-    One photograph in sixteen is held out; the weights that denoise those best are kept. Beside the model stand
-    NAME.checkpoint.pt, NAME.log.jsonl and NAME.png, a plot of the loss.
+    One photograph in sixteen is held out; the weights that denoise those best are kept. Also writes NAME.checkpoint.pt,
+    NAME.log.jsonl, and NAME.png, a plot of the loss, beside the model.
     """
     from fastreg.tasks import choose_device
     from fastreg.training.denoiser import DenoiserRecipe
@@ -154,10 +163,10 @@ def denoiser(
     settings: dict[str, object] = {"channels": 1 if grey else 3}
     if widths is not None:
         if network != "unet":
-            raise ValueError(f"--widths is for a unet, got {network}")
+            raise ValueError(f"--widths is for --network unet, got --network {network}")
         settings["widths"] = list(_numbers("widths", widths))
     if start is not None and (widths is not None or grey):
-        raise ValueError("with --start the network is that of the model: leave out --widths and --grey")
+        raise ValueError("--start takes the network from the model: leave out --widths and --grey")
     where = choose_device(device)
     job = DenoiserJob(
         files=_files(output, overwrite or resume),
@@ -183,18 +192,21 @@ def weights(
     task: Annotated[str, typer.Option(metavar="TASK[,TASK]", help="What to tune it for.", show_default=False)],
     data: Annotated[Path, typer.Option(help="A folder of photographs; the held-out ones are used.")],
     solver_of: Annotated[
-        str | None, typer.Option(metavar="TASK", help="Take the solver that the model has for another task.")
+        str | None, typer.Option(metavar="TASK", help="Use the solver that the model has for another task.")
     ] = None,
     grey: Annotated[
-        bool, typer.Option("--grey", help="Keep the weights, and tune only the factor on them for grey images.")
+        bool,
+        typer.Option(
+            "--grey", help="Keep the weights; tune only the factor by which they are multiplied for grey images."
+        ),
     ] = False,
     crops: Annotated[int, typer.Option(min=1, help="Held-out photographs to tune on.")] = 4,
     crop: Annotated[int, typer.Option(min=16, help="Side of their central crops in pixels.")] = 96,
     overwrite: Overwrite = False,
 ) -> None:
-    """Tune the weight of a model for a task, on held-out photographs, and write the model with the result in its card.
+    """Tune the weight of a model for a task on held-out photographs, and write the model with the result in its card.
 
-    Of the folder one photograph in sixteen is held out, as in training; the first of these are kept for reported figures.
+    One photograph in sixteen of the folder is held out, as in training; the first of them are reserved for reported figures.
     """
     import dataclasses
 
@@ -213,7 +225,9 @@ def weights(
         if grey:
             factor, found = tuning.tune_grey_task(prior, name, images)
             settings[name] = dataclasses.replace(settings[name], grey=factor)
-            typer.echo(f"{factor:g} times the weight: " + ", ".join(f"{psnr:.2f} dB at {sigma:g}" for sigma, psnr in found))
+            typer.echo(
+                f"{factor:g} times the weight: " + ", ".join(f"{psnr:.2f} dB at {sigma:g}" for sigma, psnr in found)
+            )
             continue
         solver = tuning.default_solver(solver_of or name, prior)
         tuned = tuning.tune_task(prior, name, images, solver, typer.echo)
@@ -250,14 +264,14 @@ def _pair(name: str, text: str) -> tuple[float, float]:
     except ValueError:
         values = []
     if len(values) not in (1, 2):
-        raise ValueError(f"{name} is a number or a range LOW:HIGH, got {text!r}")
+        raise ValueError(f"{name} must be a number or two numbers with a colon, such as 0.05:0.3, got {text!r}")
     return values[0], values[-1]
 
 
 def _numbers(name: str, text: str) -> tuple[int, ...]:
     words = text.split(",")
     if not all(word.strip().isdecimal() and int(word) > 0 for word in words):
-        raise ValueError(f"{name} are positive whole numbers with commas between them, got {text!r}")
+        raise ValueError(f"{name} must be positive whole numbers with commas between them, got {text!r}")
     return tuple(int(word) for word in words)
 
 
@@ -266,7 +280,7 @@ def _has_compiler() -> bool:
 
 
 def _command() -> str:
-    """This command line, with the names of files and folders for their paths."""
+    """This command line, with names of files and folders in the place of their paths."""
     words = [
         Path(word).name if "/" in word else word for word in sys.argv[1:] if word not in ("--resume", "--overwrite")
     ]

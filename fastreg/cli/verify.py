@@ -1,4 +1,4 @@
-"""`fastreg verify`: does an artefact still give what the eager solve gives, here?"""
+"""`fastreg verify`: does an artefact agree with the eager solve on this machine?"""
 
 from __future__ import annotations
 
@@ -12,18 +12,20 @@ import typer
 def verify(
     artefact: Annotated[Path, typer.Argument(metavar="ARTEFACT", help="A file or folder that fastreg export wrote.")],
     prior: Annotated[
-        str | None, typer.Option(metavar="NAME|FILE", help="The model; the one that the metadata name if not given.")
+        str | None, typer.Option(metavar="NAME|FILE", help="The model; the one named in the metadata if not given.")
     ] = None,
     device: Annotated[
-        Literal["cpu", "cuda"] | None, typer.Option(help="Where to run it; where it was exported on if not given.")
+        Literal["cpu", "cuda"] | None, typer.Option(help="Where to run it; the device it was exported on if not given.")
     ] = None,
     json_file: Annotated[Path | None, typer.Option("--json", metavar="FILE", help="Write the report as JSON.")] = None,
 ) -> None:
-    """Compare an artefact with the eager float32 solve, as fastreg export did when it wrote it.
+    """Repeat the comparison of fastreg export: an artefact against the eager solve, which PyTorch runs in float32.
 
-    The model must be at hand: its weights are compared with the hash in the artefact. The exit code is 0 within the gates,
-    1 outside.
+    This needs the model; its weights are compared with the hash in the artefact. The exit code is 0 if the difference is within
+    the gates (docs/deploy.md), 1 if not.
+
     """
+
     from fastreg.export import verify as repeat
     from fastreg.io.atomic import replacing
 

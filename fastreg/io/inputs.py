@@ -1,4 +1,4 @@
-"""What people type: noise levels, PSFs, masks."""
+"""Noise levels, PSFs and masks, as they are given on the command line."""
 
 from __future__ import annotations
 
@@ -12,7 +12,8 @@ import torch
 from fastreg.io import images
 from fastreg.operators import gaussian_psf
 
-#: Side of a Gaussian PSF in pixels.
+#: Largest side of a Gaussian PSF in pixels.
+
 LARGEST_PSF = 1023
 
 
@@ -55,9 +56,11 @@ def read_psf(text: str) -> np.ndarray:
     ValueError
         If it is none of these, or negative, not finite or without a positive sum.
     """
-    if text.startswith("gaussian:"):
+    if ":" in text and not Path(text).exists():
         try:
-            size, std = text.split(":")[1:]
+            name, size, std = text.split(":")
+            if name != "gaussian":
+                raise ValueError("the only PSF with a name is the Gaussian")
             if int(size) > LARGEST_PSF:
                 raise ValueError(f"the size is above {LARGEST_PSF} pixels")
             return np.asarray(gaussian_psf(int(size), float(std), torch.float64))
@@ -79,23 +82,23 @@ def read_psf(text: str) -> np.ndarray:
     if psf.ndim != 2 or not psf.size:
         raise ValueError(f"the PSF {text} has the shape {list(psf.shape)}, expected [height, width]")
     if not np.isfinite(psf).all() or psf.min() < 0 or psf.sum() <= 0:
-        raise ValueError(f"the PSF {text} must be finite, nowhere negative and somewhere positive")
+        raise ValueError(f"the PSF {text} must be finite, without negative values, and not zero everywhere")
     result: np.ndarray = psf / psf.sum()
     return result
 
 
 def read_mask(path: str | os.PathLike[str]) -> np.ndarray:
-    """A mask ``bool [H, W]``: true where a pixel is known, which is where the file is not zero in any channel.
+    """A mask ``bool [H, W]``: true where a pixel (or frequency) was measured, that is, where any channel of the file is not zero.
 
     Raises
     ------
     ValueError
-        If the file cannot be read, is a JPEG (in which zero does not stay zero), or knows no pixel.
+        If the file cannot be read, is a JPEG (in which zero does not stay zero), or is zero everywhere.
     """
     path = Path(path)
     if path.suffix.lower() in (".jpg", ".jpeg"):
-        raise ValueError(f"the mask {path} is a JPEG, which blurs what is known and what is not: expected PNG or .npy")
+        raise ValueError(f"the mask {path} is a JPEG, in which zeros do not stay zero: expected PNG or .npy")
     mask = np.asarray((images.read(path).pixels > 0).any(0))
     if not mask.any():
-        raise ValueError(f"the mask {path} is zero everywhere, expected non-zero where a pixel is known")
+        raise ValueError(f"the mask {path} is zero everywhere, expected non-zero values where something was measured")
     return mask

@@ -173,12 +173,13 @@ class LinearOperator(nn.Module, abc.ABC):
         form = self.measurement()
         check_images(y, complex_numbers=form.dtype == "complex64")
         if form.channels is not None and y.shape[1] != form.channels:
-            raise ValueError(f"measurements of {self.kind} have {form.channels} channels, got {y.shape[1]}")
+            channels = f"{form.channels} channel{'' if form.channels == 1 else 's'}"
+            raise ValueError(f"measurements for {self.task} have {channels}, got {y.shape[1]}")
 
     def prepare(self) -> None:
-        """Decide by the values of the buffers what a compiled program, which cannot look at them, is to know.
+        """Decide what depends on the values of the buffers, which a compiled program cannot read.
 
-        Called before each solve; there is nothing to decide unless an operator says so.
+        Called before each solve; most operators have nothing to decide.
         """
 
     def without_complex(self) -> LinearOperator:

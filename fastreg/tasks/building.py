@@ -1,4 +1,4 @@
-"""From the name of a task, and what was typed with it, to its operator and restorer."""
+"""From the name of a task and its options to its operator and restorer."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from fastreg.restorer import Restorer
 from fastreg.solvers import SOLVERS, Solver
 from fastreg.tasks.table import Options, find
 
-#: How options are read that are given as text.
+#: How options that are given as text are read.
 _READERS: dict[str, Callable[[str], Any]] = {"psf": inputs.read_psf, "mask": inputs.read_mask}
 
 
@@ -26,7 +26,7 @@ def make_operator(task: str, **options: Unpack[Options]) -> LinearOperator:
     Raises
     ------
     ValueError
-        If the task is unknown, is given an option that it does not take, lacks one that it needs, or one cannot be read.
+        If the task is unknown, an option is not for this task, one is missing, or one cannot be read.
     """
     row = find(task)
     given: dict[str, Any] = {name: value for name, value in options.items() if value is not None}
@@ -46,20 +46,20 @@ def make_operator(task: str, **options: Unpack[Options]) -> LinearOperator:
 def random_operator(
     task: str, height: int, width: int, generator: torch.Generator, missing: float = 0.5, **options: Unpack[Options]
 ) -> LinearOperator:
-    """A degradation of images of a size, for tests: as `make_operator`, with a random mask where one is needed and not given.
+    """A degradation for images of one size: as `make_operator`, with a random mask if one is needed and not given.
 
     Parameters
     ----------
     task
         A name of the table.
     height, width
-        Of the images, in pixels.
+        Size of the images in pixels.
     generator
         On the CPU.
     missing
-        Share that a random mask leaves out.
+        Share of pixels or frequencies that a random mask leaves out.
     options
-        Further ones.
+        As in `make_operator`.
     """
     row = find(task)
     if row.draw is not None and options.get("mask") is None:
@@ -68,12 +68,12 @@ def random_operator(
 
 
 def noise_level(task: str, text: str | float | None) -> float | None:
-    """The noise level to restore with: what was given, or what the task assumes; None if it is to be estimated.
+    """The noise level to restore with: the given one, or the one that the task assumes; None if it is to be estimated.
 
     Raises
     ------
     ValueError
-        If it is needed and was not given, out of range, or cannot be estimated.
+        If it is needed and not given, is out of range, or cannot be estimated for this task.
     """
     row = find(task)
     if text is None:
@@ -84,23 +84,23 @@ def noise_level(task: str, text: str | float | None) -> float | None:
     if text != "auto":
         return inputs.parse_sigma(str(text))
     if not row.estimates:
-        raise ValueError(f"{task} cannot estimate the noise of its measurements: give --sigma as a number")
+        raise ValueError(f"for {task} the noise cannot be estimated: give --sigma as a number, such as 0.01")
     return None
 
 
 def choose_device(name: str) -> torch.device:
-    """The device of a name; ``auto`` is CUDA where there is one.
+    """The device of a name; ``auto`` is a CUDA GPU if there is one.
 
     Raises
     ------
     ValueError
-        If it is CUDA and there is none.
+        If the name is ``cuda`` and there is none.
     """
     available = torch.cuda.is_available()
     if name == "auto":
         return torch.device("cuda" if available else "cpu")
     if name == "cuda" and not available:
-        raise ValueError("there is no CUDA device that this installation of torch can use: take --device cpu")
+        raise ValueError("there is no CUDA device that this installation of torch can use: choose --device cpu")
     return torch.device(name)
 
 
@@ -113,16 +113,16 @@ def restorer_for(
     device: torch.device | str = "cpu",
     **options: Unpack[Options],
 ) -> Restorer:
-    """The restorer of a task, with the defaults of the command line.
+    """The restorer for a task, with the defaults of the command line.
 
     Parameters
     ----------
     task
         ``denoise``, ``deblur``, ``inpaint``, ``super-resolve``, ``demosaick``, ``mri``: a name in `TASKS`.
     prior
-        A prior, the name or file of a model; ``auto`` takes the one that ships for the task.
+        A prior, or the name or file of a model; ``auto`` is the default model of the task.
     iterations
-        Steps of the solver; those in the model card if not given.
+        Number of steps of the solver; from the model card if not given.
     weight
         The weight lambda; the rule in the model card if not given.
     solver
@@ -130,13 +130,13 @@ def restorer_for(
     device
         Where to compute.
     options
-        What the degradation depends on, see `Options`.
+        What the degradation depends on (``psf``, ``mask``, ``factor``, …), see `fastreg.tasks.Options`.
 
     Raises
     ------
     ValueError
-        If the task is unknown or lacks an option, the model is unknown or was not tuned for the task, or an argument is out of
-        its range.
+        If the task is unknown, an option is missing or not for this task, the model is unknown or was not tuned for the task,
+        or an argument is out of range.
 
     Examples
     --------
@@ -162,8 +162,9 @@ def make_restorer(
     tuned = model.card.tasks if model.card is not None else {}
     if task not in tuned and (solver is None or weight is None):
         name = model.card.name if model.card is not None else model.kind
-        known = f"it is for {' and '.join(tuned)}" if tuned else "it was tuned for none"
-        raise ValueError(f"the prior {name} was not tuned for {task}: {known}")
+        known = f"only for {', '.join(tuned)}" if tuned else "nor for any other task"
+        raise ValueError(f"the prior {name} was not tuned for {task}, {known}")
+
     if solver is not None and iterations is not None:
         raise ValueError("give a solver or the number of its iterations, not both")
     description = tuned[task].solver if solver is None else None

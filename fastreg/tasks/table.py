@@ -1,4 +1,4 @@
-"""The table of tasks: a row says all that the command line, evaluation, tuning and export have to know of one."""
+"""The table of tasks: a row has everything that the command line, evaluation, tuning and export need to know of a task."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from fastreg.operators import Blur, Downsample, FourierSampling, Identity, Linea
 
 
 class Options(TypedDict, total=False):
-    """What a degradation depends on; None is as good as left out.
+    """What a degradation depends on; None means not given.
 
     psf
         A PSF ``[height, width]``, or what `fastreg.io.inputs.read_psf` reads: a file, or ``gaussian:SIZE:STD``.
@@ -23,7 +23,7 @@ class Options(TypedDict, total=False):
     mask
         A mask ``[H, W]``, or a file of one, see `fastreg.io.inputs.read_mask`: of pixels, or of frequencies with zero at [0, 0].
     factor
-        How many times as many pixels, along each side, the image has: 2, 3 or 4.
+        By how much each side of the image is enlarged: 2, 3 or 4.
     pattern
         Colours of the upper-left 2 x 2 pixels of a mosaic, see `fastreg.operators.Mosaic`.
     """
@@ -42,27 +42,27 @@ class Task:
     Parameters
     ----------
     name
-        As on the command line, in model cards, and of the operators.
+        The name on the command line, in model cards, and in the attribute `task` of operators.
     help
-        What it undoes, in a line.
+        What it undoes, in one line.
     operator
-        Makes the operator of the `Options` that the task takes.
+        Makes the operator from the `Options` that the task takes.
     prior
         Name of the model that ships for it.
     baseline
         The classical method to compare with: a name in `fastreg.evaluation.baselines.BASELINES`.
     needs, takes
-        Options that it needs, and those that it takes besides.
+        Options that must be given, and those that may be.
     sigma
         Noise level that is assumed if none is given; None if one has to be given.
     estimates
         Whether the noise level can be estimated from the measurement.
     draw
-        Options that differ from image to image, at random: made of height, width, the share that is missing, and a generator.
+        Draws options that differ from image to image; called with height, width, the share that is missing, and a generator.
     tuned_sigmas, tuned_on
         Noise levels and options that weights are tuned on; ``missing`` is the share for `draw`.
     held_out
-        Options that nothing was tuned on, for tests.
+        Options that no weight was tuned on, for tests.
     """
 
     name: str
@@ -152,7 +152,7 @@ TASKS: dict[str, Task] = {
         ),
         Task(
             "demosaick",
-            "make colours of a Bayer mosaic",
+            "compute the colours of a Bayer mosaic",
             Mosaic,
             prior="unet",
             baseline="malvar",
@@ -181,12 +181,13 @@ TASKS: dict[str, Task] = {
 
 
 def find(name: str) -> Task:
-    """The row of a name; raises `ValueError` where there is none."""
+    """The task of a name; raises `ValueError` if there is none."""
     if name not in TASKS:
         raise ValueError(f"the task must be one of {', '.join(TASKS)}, got {name!r}")
     return TASKS[name]
 
 
 def takers(option: str) -> str:
-    """The tasks that take an option, such as "deblur and super-resolve"."""
+    """The tasks that take an option, as text: "deblur and super-resolve"."""
+
     return " and ".join(task.name for task in TASKS.values() if option in (*task.needs, *task.takes))

@@ -82,13 +82,14 @@ def test_plan_refuses(photos, tmp_path):
     put(photos / "sub" / "b.png")
     (tmp_path / "file").write_text("")
     for inputs, output, words in (
-        ([photos], tmp_path / "x.png", "not one: expected a folder"),
-        ([photos / "b.png", photos / "a.jpg"], tmp_path / "x.png", "expected a folder"),
+        ([photos], tmp_path / "x.png", "give a folder"),
+        ([photos / "b.png", photos / "a.jpg"], tmp_path / "x.png", "give a folder"),
         ([photos], photos, "also an input"),
         ([photos / "b.png"], photos / "b.png", "also an input"),
         ([photos / "b.png"], photos / "sub" / ".." / "b.png", "also an input"),
         ([photos / "b.png", photos / "sub" / "b.png"], tmp_path / "out", "would both become"),
         ([photos], tmp_path / "file", "neither a folder nor an image"),
+        ([photos / "b.png"], tmp_path / "x.bmp", "cannot write"),
     ):
         with pytest.raises(ValueError, match=words):
             folder.plan(inputs, output)

@@ -53,10 +53,10 @@ def test_a_package_that_is_needed_and_missing_is_bad(monkeypatch):
     version = doctor.importlib.metadata.version
 
     def missing(name):
-        if name in ("numpy", "ray"):
+        if name in ("numpy", "onnx"):
             raise doctor.importlib.metadata.PackageNotFoundError(name)
         return version(name)
 
     monkeypatch.setattr(doctor.importlib.metadata, "version", missing)
     found = {finding.name: finding.well for finding in doctor.packages()}
-    assert (found["numpy"], found["ray"], found["torch"]) == (False, None, True)
+    assert (found["numpy"], found["onnx"], found["torch"]) == (False, None, True)

@@ -144,12 +144,12 @@ def test_what_was_used_is_said(run, photos, prior, tmp_path):
     common = ("restore", photos, "-o", tmp_path / "out", "--task", "denoise", "--prior", prior)
     code, out, _ = run(*common, "--sigma", "0.1")
     assert code == 0
-    assert out.splitlines()[0] == "denoise with the prior tiny, 2 steps, sigma 0.1, lambda 0.2"
+    assert out.splitlines()[0] == "denoise with the prior tiny, 2 steps, sigma 0.1, weight 0.2"
     code, out, _ = run(*common, "--sigma", "auto")
     lines = out.splitlines()
     assert lines[0] == "denoise with the prior tiny, 2 steps"
     for name, line in zip(("a.png", "b.tif", "c.npy"), lines[1:4], strict=True):
-        assert re.search(rf"{re.escape(name)}: sigma 0\.\d+, lambda \d", line)
+        assert re.search(rf"{re.escape(name)}: sigma 0\.\d+, weight \d", line)
 
 
 def test_ctrl_c_says_what_was_done(run, photos, prior, tmp_path, monkeypatch):
@@ -229,7 +229,7 @@ def test_one_corrupt_file_among_good_ones(run, photos, prior, tmp_path):
         (("--task", "demosaick"), "needs --pattern"),
         (("--task", "mri", "--mask", "m.npy"), "needs --sigma"),
         (("--task", "denoise", "--sigma", 0.1, "--factor", 2), "takes no --factor"),
-        (("--task", "inpaint", "--sigma", "auto", "--mask", "m.png"), "cannot estimate"),
+        (("--task", "inpaint", "--sigma", "auto", "--mask", "m.png"), "cannot be estimated"),
         (("--task", "denoise", "--sigma", 25), "25/255 is 0.098"),
         (("--task", "denoise", "--sigma", "much"), "such as 0.1 or 25/255"),
         (("--task", "denoise", "--sigma", "-0.1"), "positive"),
@@ -238,6 +238,7 @@ def test_one_corrupt_file_among_good_ones(run, photos, prior, tmp_path):
         (("--task", "denoise", "--sigma", 0.1, "--psf", "gaussian:3:1"), "takes no --psf"),
         (("--task", "deblur", "--sigma", 0.1, "--psf", "gaussian:3"), "gaussian:SIZE:STD"),
         (("--task", "deblur", "--sigma", 0.1, "--psf", "gaussian:0:1"), "gaussian:SIZE:STD"),
+        (("--task", "deblur", "--sigma", 0.1, "--psf", "gauss:7:3"), "gaussian:SIZE:STD"),
         (("--task", "deblur", "--sigma", 0.1, "--psf", "missing.npy"), "missing.npy"),
         (("--task", "deblur", "--sigma", 0.1, "--psf", "missing.png"), "missing.png"),
         (("--task", "denoise", "--sigma", 0.1, "--prior", "nonesuch"), "nonesuch"),
@@ -270,7 +271,7 @@ def test_masks_and_psfs_that_are_none(run, photos, prior, tmp_path):
     assert code == 1
     assert "9 x 9" in err
     deblur = ("restore", photos, "-o", tmp_path / "out", "--task", "deblur", "--sigma", 0.1, "--prior", prior, "--psf")
-    assert "nowhere negative" in run(*deblur, tmp_path / "negative.npy")[2]
+    assert "without negative values" in run(*deblur, tmp_path / "negative.npy")[2]
     np.save(tmp_path / "huge.npy", np.ones((99, 99)))
     assert run(*deblur, tmp_path / "huge.npy")[0] == 1
 

@@ -117,7 +117,7 @@ def test_demosaicking_filters() -> None:
 @pytest.mark.parametrize(
     ("y", "message"),
     [
-        (torch.ones(1, 3, 6, 6), "mosaic have 1 channels, got 3"),
+        (torch.ones(1, 3, 6, 6), "demosaick have 1 channel, got 3"),
         (torch.ones(1, 1, 2, 6), "at least 3 x 3 pixels, got 2 x 6"),
     ],
 )

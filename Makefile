@@ -40,6 +40,7 @@ check: $(VENV)/.dev
 	$(BIN)/python -m pytest --doctest-modules fastreg tests/test_docs.py
 
 bench: $(VENV)/.test
+	$(BIN)/python -m pytest bench --benchmark-only $(ARGS)
 	$(BIN)/python -m bench.solve && $(BIN)/python -m bench.report
 
 clean:

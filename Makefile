@@ -26,12 +26,13 @@ $(VENV)/.dev: $(VENV)/.test
 demo: $(VENV)/.base
 	$(BIN)/fastreg demo --output demo
 
-# without the sweeps that are marked slow
+# a process for each core, a file of tests at a time; without the sweeps that are marked slow
+PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses auto --dist loadfile
 test: $(VENV)/.test
-	$(BIN)/python -m pytest -m 'not slow' $(ARGS)
+	$(PYTEST) -m 'not slow' $(ARGS)
 
 test-all: $(VENV)/.test
-	$(BIN)/python -m pytest $(ARGS)
+	$(PYTEST) $(ARGS)
 
 check: $(VENV)/.dev
 	$(BIN)/ruff format --check .

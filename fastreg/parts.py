@@ -1,4 +1,4 @@
-"""What every part of a restoration has in common: a kind, settings, and the table that builds it again from them."""
+"""What all parts of a restoration have in common: a kind and settings, from which a table builds the part again."""
 
 from __future__ import annotations
 
@@ -71,7 +71,7 @@ def fingerprint(module: nn.Module) -> str:
 
 
 def digest(*parts: nn.Module) -> str:
-    """SHA-256 of the kinds, settings and tensors of parts: equal digests restore alike."""
+    """SHA-256 of the kinds, settings and tensors of parts: parts with equal digests restore identically."""
     result = hashlib.sha256()
     for part in parts:
         about = describe(part) if hasattr(part, "kind") else {"kind": type(part).__name__}  # type: ignore[arg-type]

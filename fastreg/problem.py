@@ -1,4 +1,4 @@
-"""The objective of a restoration, and the one place that says how it is scaled."""
+"""The objective of a restoration and its scaling."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from fastreg.priors.base import Denoiser, Prior, Regularizer
 
 
 class Problem(NamedTuple):
-    """What a solver minimises over images x of \\|\\Omega\\| pixels.
+    """The objective that a solver minimises over images x of \\|\\Omega\\| pixels.
 
     .. math:: F(x) = \\frac{1}{|\\Omega|} D(A x, y; \\sigma) + \\lambda R(x)
 

@@ -1,4 +1,4 @@
-"""Operator, fidelity, prior and solver, composed into one module."""
+"""Operator, fidelity, prior and solver, combined in one module."""
 
 from __future__ import annotations
 
@@ -24,12 +24,12 @@ from fastreg.solvers import SOLVERS, Solver
 if TYPE_CHECKING:
     from fastreg.compiled.gates import Report
 
-#: Observations beyond this are not in units of the image range: it is nine standard deviations of the strongest noise from white.
+#: Larger observations cannot be in units of the image range: white plus nine standard deviations of the strongest noise.
 _LARGEST = 10.0
 
 
 class Restorer(nn.Module):
-    """Restores images by minimising a data term plus a learned regularizer with a fixed number of steps.
+    """Restores images by minimising a data term plus a learned prior with a fixed number of steps.
 
     .. math:: F(x) = \\frac{1}{|\\Omega|} D(A x, y; \\sigma) + \\lambda R(x)
 
@@ -40,19 +40,19 @@ class Restorer(nn.Module):
     fidelity
         The distance D; `L2` if not given.
     prior
-        The learned prior, for example ``fastreg.load("alr")``.
+        The learned prior, for example ``fastreg.load("unet")``; a denoiser takes the place of the proximal map of R.
     solver
-        The step rule and its schedule. If not given, those in the prior's model card for the operator's task.
+        The solver with its schedule. If not given, the one in the prior's model card for the operator's task.
     weight
-        The weight lambda: a number (also of numpy, or a tensor of no dimension), or a rule that maps sigma to it. If not given,
-        the rule in the prior's model card for the operator's task.
+        The weight lambda: a number, or a rule that maps sigma to it. If not given, the rule in the prior's model card for the
+        operator's task.
 
     Raises
     ------
     TypeError
-        If a part is not what it has to be, or the weight is not a number.
+        If a part is of the wrong kind, or the weight is not a number.
     ValueError
-        If the solver needs what the other parts do not offer, or there is no solver, or the weight is not positive.
+        If the solver needs what the other parts do not offer, there is no solver, or the weight is not positive.
 
     Examples
     --------
@@ -65,13 +65,13 @@ class Restorer(nn.Module):
     -----
     Images are ``float32 [B, C, H, W]`` in [0, 1]; the result is not clipped. Entries of a batch are independent.
 
-    Results do not depend on what the process has set: default dtype and device, autocast, tf32. Restorers may be called from
+    Results do not depend on global settings of torch: default dtype and device, autocast, tf32. Restorers may be called from
     several threads.
     """
 
     #: Number format of the prior's convolutions, see `fastreg.compiled.rounded`.
     precision: str = "ieee"
-    #: What a comparison with the solve in float32 found; None if there was none.
+    #: Result of the comparison with the float32 solve; None if there was none.
     report: Report | None = None
 
     def __init__(
@@ -113,14 +113,14 @@ class Restorer(nn.Module):
             )
 
     def with_operator(self, operator: LinearOperator) -> Self:
-        """The same restorer for another degradation of the same task, such as another mask; all other parts are shared.
+        """The same restorer with another operator for the same task, such as another mask; all other parts are shared.
 
         Raises
         ------
         TypeError
             If it is not an operator.
         ValueError
-            If it is for another task, for which the weight is another one, or does not offer what the solver needs.
+            If it is for another task, or does not offer what the solver needs.
         """
         _part("operator", operator, LinearOperator)
         if operator.task != self.operator.task:
@@ -137,7 +137,7 @@ class Restorer(nn.Module):
 
     @property
     def device(self) -> torch.device:
-        """Where the restorer computes."""
+        """The device on which the restorer computes."""
         return self.solver.schedule.device
 
     def forward(self, y: Tensor, sigma: float | Tensor, weight: float | Tensor | None = None) -> Tensor:
@@ -146,11 +146,11 @@ class Restorer(nn.Module):
         Parameters
         ----------
         y
-            Observations, as the operator makes them of images ``[B, C, H, W]`` in [0, 1].
+            Observations: what the operator makes of images ``[B, C, H, W]`` in [0, 1].
         sigma
             Standard deviation of the noise in units of the image range, below 1: a number, or one for each entry, ``[B]``.
         weight
-            The weight lambda, likewise; overrides the restorer's own rule.
+            The weight lambda, likewise; the restorer's own rule if not given.
 
         Returns
         -------
@@ -162,7 +162,7 @@ class Restorer(nn.Module):
         TypeError
             If an argument is not a tensor of float32 or float64 (or a number, for sigma and weight).
         ValueError
-            If a shape does not fit, a value is not finite or not in units of the image range, or no weight is known.
+            If a shape does not fit, a value is not finite or not in units of the image range, or there is no weight.
         """
         if torch.compiler.is_compiling():
             return self.solve(y, *self._levels(y, sigma, weight))
@@ -170,7 +170,7 @@ class Restorer(nn.Module):
             return self.solve(y, *self._levels(y, sigma, weight))
 
     def solve(self, y: Tensor, sigma: Tensor, weight: Tensor) -> Tensor:
-        """Restore without looking at the values: the pure computation that is compiled and exported.
+        """Restore without checking the values: the computation that is compiled and exported.
 
         `sigma` and `weight` are ``[B]``.
         """
@@ -188,7 +188,7 @@ class Restorer(nn.Module):
         Raises
         ------
         ValueError
-            If the prior has no energy, as denoisers have none; and what `forward` raises.
+            If the prior is a denoiser, which has no energy; and as `forward`.
         """
         if "prior.energy" not in self.prior.offers:
             raise ValueError(f"energies need an explicit prior, and a {self.prior.kind} has no energy")
@@ -210,7 +210,7 @@ class Restorer(nn.Module):
             yield x, energy
 
     def check(self, y: Tensor) -> None:
-        """Raise `TypeError` or `ValueError`, saying why, where `y` cannot be restored."""
+        """Raise `TypeError` or `ValueError` if `y` cannot be restored."""
         self.operator.check(y)
         self.fidelity.check(y)
         if y.real.dtype not in (torch.float32, torch.float64):
@@ -219,7 +219,6 @@ class Restorer(nn.Module):
         if shape[1] != self.prior.channels:
             hint = f"; repeat a grey image: y.expand(-1, {self.prior.channels}, -1, -1)" if shape[1] == 1 else ""
             raise ValueError(f"the prior works on images of {self.prior.channels} channels, got {shape[1]}{hint}")
-
         if min(shape[-2:]) < self.prior.minimum_size:
             raise ValueError(
                 f"the prior needs images of at least {self.prior.minimum_size}x{self.prior.minimum_size} pixels, "
@@ -239,7 +238,7 @@ class Restorer(nn.Module):
             )
 
     def _levels(self, y: Tensor, sigma: float | Tensor, weight: float | Tensor | None) -> tuple[Tensor, Tensor]:
-        """Noise levels and weights ``[B]``, after all arguments were checked."""
+        """Check all arguments and return noise levels and weights ``[B]``."""
         self.check(y)
         noise = _per_entry("sigma", sigma, y)
         if weight is not None:

@@ -93,7 +93,6 @@ def plan(inputs: Sequence[str | Path], output: str | Path) -> list[Job]:
     if output.suffix.lower() in SUFFIXES and not output.is_dir():
         if len(inputs) != 1 or not Path(inputs[0]).is_file():
             raise ValueError(f"the output {output} is a file, which needs a single input file: give a folder")
-
         jobs = [Job(sources[0].path, output)]
     else:
         if output.exists() and not output.is_dir():
@@ -127,7 +126,6 @@ def run(
     Beside every output lies a hidden note, ``.NAME.fastreg.json``. A job is skipped if the note says that the output was made
     from the same input with the same settings, and done again if they differ. An output without a note was not written by
     fastreg, and is replaced only with `overwrite`.
-
 
     Parameters
     ----------

@@ -101,6 +101,5 @@ CompileOption = Annotated[
 
 def say_drift(restorer: Restorer) -> None:
     """Print a warning where a precision was accepted outside its gates."""
-
     if restorer.report is not None and restorer.report.status == "drift accepted":
         typer.echo(f"fastreg: warning: the precision is outside its gates: {restorer.report.summary()}", err=True)

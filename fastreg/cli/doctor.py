@@ -156,7 +156,6 @@ def formats() -> list[Finding]:
 
 def models() -> list[Finding]:
     """The models that ship with the package: whether they load and match the hash in their card."""
-
     from fastreg import models
 
     findings = []

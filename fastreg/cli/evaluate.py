@@ -126,7 +126,6 @@ def _measure(
     evaluator: Evaluator, known: list[Row], json_file: Path | None, with_pictures: bool
 ) -> tuple[Evaluation, dict[tuple[str, float], Pictures], int]:
     """Measure all images and save after each of them; also return the number that failed."""
-
     from rich.console import Console
     from rich.progress import Progress
 

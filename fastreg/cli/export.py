@@ -85,7 +85,6 @@ def export(
 
     The artefact is loaded and compared with the eager solve, which PyTorch runs in float32 without a compiler. If they differ
     by more than fixed bounds, the gates (docs/deploy.md), nothing is written, and the exit code is 1.
-
     """
     from fastreg import machine, tasks
     from fastreg.export import Options

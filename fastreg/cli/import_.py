@@ -23,7 +23,6 @@ def import_checkpoint(
 
     Denoisers are recognised by their tensors. They restore with the settings that were tuned for `unet`.
     """
-
     if output.suffix != ".safetensors":
         raise ValueError(f"a model is a .safetensors file, got {output}")
     command = f"fastreg import {checkpoint.name} -o {output.name}"

@@ -47,7 +47,6 @@ def restore(
 
     Files that an earlier run with the same settings restored are skipped. An input that fails is reported, the others are
     restored, and the exit code is 1.
-
     """
     from fastreg import __version__, compiled, tasks
     from fastreg.batch import folder, restoring
@@ -82,7 +81,6 @@ def _numbers(sigma: float, weight: float | None) -> str:
 
 def _report(outcomes: Iterator[Outcome], total: int) -> None:
     """Run the jobs under a progress bar, and print a summary at the end, also after Ctrl-C."""
-
     from rich.console import Console
     from rich.progress import (
         BarColumn,

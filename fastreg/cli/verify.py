@@ -23,9 +23,7 @@ def verify(
 
     This needs the model; its weights are compared with the hash in the artefact. The exit code is 0 if the difference is within
     the gates (docs/deploy.md), 1 if not.
-
     """
-
     from fastreg.export import verify as repeat
     from fastreg.io.atomic import replacing
 

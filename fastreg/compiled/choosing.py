@@ -1,4 +1,4 @@
-"""Which precision a restorer runs in, and whether it is compiled."""
+"""Choosing the precision of a restorer, and whether to compile it."""
 
 from __future__ import annotations
 
@@ -11,15 +11,15 @@ from fastreg.kernels.precision import cpu_has_bf16
 from fastreg.restorer import Restorer
 
 COMPILE_MODES = ("auto", "always", "never")
-#: Precisions of CUDA, the fastest first. On a CPU it is bf16 with denoisers: the critics that ship leave its gates.
+#: Precisions on CUDA, the fastest first. On a CPU bf16 is tried with denoisers only: the critics that ship are outside its gates.
 FASTEST_FIRST = ("fp16", "bf16", "tf32", "ieee")
-#: Fewer pixels are restored in float32: to judge another precision takes the time of about 60 000 pixels in each of both.
+#: Fewer pixels are restored in float32: judging another precision takes as long as restoring 60 000 pixels in both precisions.
 JUDGED_PIXELS = 250_000
-#: What the first call of a compiled restorer takes longer, in seconds, with an empty cache on two cores of a Zen 4.
+#: Additional seconds of the first call of a compiled restorer, with an empty cache, on two cores of a Zen 4.
 COMPILE_SECONDS = 40.0
-#: What compiling saves, in seconds for a pixel and an iteration: U-Net in bf16 or float32 on one core of that CPU, by CPU time.
+#: Seconds that compiling saves per pixel and iteration: U-Net in bf16 or float32 on one core of that CPU, by CPU time.
 SAVED_ON_CPU = 1.6e-7
-#: The same in fp16, bf16 and tf32 on an H200: 50 iterations of the released critic on 512 x 512 pixels, 254 less 35 ms.
+#: The same in fp16, bf16 and tf32 on an H200: 254 less 35 ms for 50 iterations of the released critic on 512 x 512 pixels.
 SAVED_ON_CUDA = 1.6e-8
 
 
@@ -36,9 +36,9 @@ def compile(
         Number format of the prior's convolutions: ``"ieee"`` (float32), ``"bf16"``, and on CUDA ``"tf32"``, ``"fp16"``.
         Iterates, data terms and sums stay in float32.
     check
-        Restore pieces of three photographs with both, at noise levels of the range that the weight was tuned for, and hold the
-        differences against `fastreg.compiled.gates.GATES`. The result says what was found as its `report`; to judge on images of
-        your own call `fastreg.compiled.gates.judge`.
+        Restore crops of three photographs with both restorers, at noise levels that the weight was tuned for, and compare the
+        differences with `fastreg.compiled.gates.GATES`. The `report` of the result has the comparison; for images of your own
+        call `fastreg.compiled.gates.judge`.
     accept_drift
         Accept finite results outside the gates; the status of the report is then ``drift accepted``.
 
@@ -73,26 +73,26 @@ def prepare(
     pixels: int | None = None,
     accept_drift: bool = False,
 ) -> Restorer:
-    """The restorer to run for the work ahead.
+    """The restorer in the chosen precision, compiled or not.
 
     Parameters
     ----------
     restorer
-        In float32; left as it is.
+        A restorer in float32; it is not changed.
     precision
-        One of `fastreg.kernels.precision.PRECISIONS`, which is judged by its gates and refused outside of them; or ``"auto"``:
-        the fastest of the device that is inside its gates, or float32 where judging would take longer than it saves.
+        One of `fastreg.kernels.precision.PRECISIONS`, refused if it is outside its gates; or ``"auto"``: the fastest one of the
+        device that is within its gates, or float32 if judging would take longer than it saves.
     compile
-        ``"always"``, ``"never"``; or ``"auto"``: where it saves more time than it takes, see `pays`.
+        ``"always"``, ``"never"``; or ``"auto"``: if it saves more time than it takes, see `pays`.
     pixels
-        Of all the images that will be restored, which ``"auto"`` goes by; None where nobody knows. Then nothing is compiled.
+        Number of pixels of all images that will be restored, for ``"auto"``; None if it is not known: nothing is then compiled.
     accept_drift
-        Take a named precision outside its gates, too.
+        Accept a named precision outside its gates.
 
     Raises
     ------
     TypeError
-        If it is not a restorer, or a compiled one.
+        If it is not a restorer, or is compiled already.
     ValueError
         If an option is unknown, the device has no instructions for the precision, or it is outside its gates.
     """
@@ -124,10 +124,9 @@ def _candidates(restorer: Restorer, pixels: int | None) -> tuple[str, ...]:
 
 
 def pays(restorer: Restorer, precision: str, pixels: int | None) -> bool:
-    """Whether compiling takes less time than it saves over so many pixels: `COMPILE_SECONDS` against what was measured.
+    """Whether compiling saves more time over that many pixels than the `COMPILE_SECONDS` that it takes.
 
-    On a CPU it saves time with denoisers; with critics no compiled solve was faster. On CUDA it saves time in any precision but
-    float32, where a compiled solve was slower.
+    On a CPU it saves time with denoisers, but not with critics. On CUDA it saves time in every precision except float32.
     """
     if restorer.device.type == "cuda":
         saved = SAVED_ON_CUDA if precision != "ieee" else 0.0
@@ -137,11 +136,11 @@ def pays(restorer: Restorer, precision: str, pixels: int | None) -> bool:
 
 
 def _accepted(report: Report, precision: str, accept_drift: bool) -> Report:
-    """What a comparison found, where that can be accepted."""
+    """The report of a comparison; raises `ValueError` if it cannot be accepted."""
     if report.status == "passed":
         return report
     if not (accept_drift and report.finite):
-        way_out = "" if not report.finite else "; take a finer precision, or accept the drift"
+        way_out = "" if not report.finite else "; choose a finer precision, or accept the drift"
         raise ValueError(
             f"the precision {precision} is outside its gates for this restorer: {report.summary()}{way_out}"
         )

@@ -1,8 +1,9 @@
-"""How far a solve in another precision, or in another program, may be from the eager float32 solve.
+"""Gates: how much a solve in another precision, or in another program, may differ from the eager float32 solve.
 
-Judged by the root mean square of the difference and the change of PSNR, never by the largest difference: single pixels scatter,
-since every step amplifies rounding. The gates are fixed. A prior whose gradient jumps, a critic with ReLU, may amplify so much
-that no two programs in float32 agree within them: the report then says so, and `fastreg.priors.smoothing.smooth` helps.
+The gates are fixed bounds on the root mean square of the difference and on the change of PSNR. There is none on the largest
+difference: every step amplifies rounding, and single pixels may differ more. A prior whose gradient jumps, a critic with ReLU,
+may amplify rounding so much that no two programs in float32 agree within the gates; the report then says so, and
+`fastreg.priors.smoothing.smooth` helps.
 """
 
 from __future__ import annotations
@@ -29,17 +30,17 @@ GATES: dict[str, tuple[float, float]] = {
     "fp16": (1e-3, 0.01),
     "bf16": (2e-3, 0.03),
 }
-#: Width in pixels of the border that is judged by itself: the last rows that no strided patch covers are there.
+#: Width in pixels of the border that is judged separately, since the patches of a critic with strides do not cover the last rows.
 _BORDER = 3
-#: A border is a few hundred pixels, and single pixels scatter more than images.
+#: Factor on the rms for the border, whose few hundred pixels vary more than whole images.
 _BORDER_ALLOWANCE = 4.0
-#: Solves with other last digits of the observation, by which the effect of rounding is measured, and a digit of float32.
+#: Number of solves with a perturbed observation that measure the effect of rounding, and the size of the perturbation.
 _PERTURBED, _DIGIT = 2, 2.0**-24
 
 
 @dataclasses.dataclass(frozen=True)
 class Report:
-    """What a comparison found.
+    """The result of a comparison.
 
     Parameters
     ----------
@@ -50,14 +51,14 @@ class Report:
     psnr_real
         Largest change of PSNR on photographs.
     finite
-        Whether there were numbers everywhere.
+        Whether all results were finite.
     gates
-        What was allowed of `rms` and `psnr`.
+        Bounds on `rms` and `psnr`.
     cases
         Name, sigma, rms and change of PSNR of every image.
     own_rms
-        For the worst image of a float32 solve that failed: how far rounding alone moves the eager float32 solve. It tells a
-        wrong program from a solve that amplifies rounding.
+        For the worst image of a float32 solve that failed: how far rounding alone moves the eager float32 solve. It distinguishes
+        a wrong program from a solve that amplifies rounding.
     """
 
     status: str
@@ -76,16 +77,16 @@ class Report:
         return max(range(len(self.cases)), key=lambda k: _excess(self.cases[k], self.gates))
 
     def summary(self) -> str:
-        """The largest differences, what is allowed, and where they are."""
+        """The largest differences, their bounds, and the worst image."""
         if not self.finite:
             where = next(case["name"] for case in self.cases if case["rms"] is None)
             return f"it gives NaN, infinity or another shape for {where}"
         worst = self.cases[self.worst]
         own = ""
         if self.own_rms is not None:
-            own = f"; there rounding moves the eager solve by {self.own_rms:.2e}"
+            own = f"; there rounding alone moves the eager solve by {self.own_rms:.2e}"
             if 2 * self.own_rms > self.gates[0]:
-                own += ": the prior amplifies it, see fastreg.priors.smoothing"
+                own += ": the prior amplifies rounding, see fastreg.priors.smoothing"
         return (
             f"rms {self.rms:.2e} of {self.gates[0]:.0e}, border rms {self.border_rms:.2e} of "
             f"{self.gates[0] * _BORDER_ALLOWANCE:.0e}, PSNR {self.psnr:.4f} dB of {self.gates[1]} dB, "
@@ -105,12 +106,12 @@ def judge(
     images: Sequence[Tensor] | None = None,
     levels: Sequence[float] | None = None,
 ) -> Report:
-    """Compare a restorer with the eager float32 one that it stands for, by the gates of its precision.
+    """Compare a restorer with the eager float32 restorer it was made of, by the gates of its precision.
 
     Parameters
     ----------
     fast
-        What is judged, for example ``fastreg.compile(restorer, precision="bf16")``.
+        The restorer to judge, for example ``fastreg.compile(restorer, precision="bf16")``.
     restorer
         The eager restorer in float32.
     precision
@@ -118,8 +119,8 @@ def judge(
     images
         Clean images ``[B, C, H, W]`` in [0, 1]; pieces of three photographs if not given.
     levels
-        Noise levels, one image after the other gets the next; the ends and the middle of the range that the weight was tuned
-        for if not given.
+        Noise levels, assigned to the images in turn; if not given, the ends and the middle of the range that the weight was
+        tuned for.
 
     Raises
     ------
@@ -157,7 +158,7 @@ def compare(name: str, sigma: Tensor, x: Tensor, reference: Tensor, clean: Tenso
 
 
 def report(rows: Sequence[dict[str, Any]], precision: str) -> Report:
-    """Judge the rows of `compare`; a row may have what `conditioning` found, which is reported but changes nothing."""
+    """Judge the rows of `compare`; entries from `conditioning` are reported but do not change the judgement."""
     finite = all(row["rms"] is not None for row in rows)
     gates = GATES[precision]
     rms, psnr, border = (_largest(rows, key) for key in ("rms", "psnr", "border_rms"))
@@ -168,16 +169,16 @@ def report(rows: Sequence[dict[str, Any]], precision: str) -> Report:
 
 
 def outside(row: dict[str, Any], precision: str) -> bool:
-    """Whether a float32 solve of an image is outside the gates, so that its `conditioning` should be known."""
+    """Whether a float32 solve of an image is outside the gates, so that its `conditioning` should be measured."""
     return precision == "ieee" and row["rms"] is not None and _excess(row, GATES[precision]) > 1
 
 
 def conditioning(restorer: Restorer, sample: Any) -> dict[str, float]:
-    """What rounding alone makes of the eager float32 solve of a sample, as entries ``own_rms`` and ``own_psnr`` of its row.
+    """How far rounding alone moves the eager float32 solve of a sample, as entries ``own_rms`` and ``own_psnr`` of its row.
 
-    Every step of a solve amplifies rounding, by the kinks of a ReLU network above all. The result is compared with that of the
-    same solve in float64, and with those of observations that differ in the last digit of float32: no other program in float32
-    can be expected to be nearer to it than these are.
+    Every step of a solve amplifies rounding, most of all with a ReLU network. The result is compared with the same solve in
+    float64, and with solves of observations that differ in the last digit of float32: no other program in float32 can be
+    expected to come closer.
     """
     restorer = restorer.with_operator(sample.operator)
     exact = copy.deepcopy(restorer).double()
@@ -208,7 +209,7 @@ def _finite(value: Any) -> Any:
 
 
 def _excess(row: dict[str, Any], gates: tuple[float, float]) -> float:
-    """The largest difference of an image in units of what is allowed; infinite where there are no numbers."""
+    """The largest difference of an image, divided by its bound; infinite where results are not finite."""
     if row["rms"] is None:
         return math.inf
     rms, psnr = gates

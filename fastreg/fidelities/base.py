@@ -1,4 +1,4 @@
-"""What every data fidelity offers."""
+"""The interface of data fidelities."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ from fastreg.operators.base import LinearOperator
 class Fidelity(nn.Module, abc.ABC):
     """A convex distance D(z, y; sigma) between measurements ``[B, ...]`` of any shape, real or complex.
 
-    `sigma` ``[B]`` is the standard deviation of the noise; of the real and of the imaginary part where measurements are complex.
-    Whatever a solver computes is of sigma^2 D, see `fastreg.problem.Problem`.
+    `sigma` ``[B]`` is the standard deviation of the noise, for complex measurements of the real and of the imaginary part each.
+    Solvers work on sigma^2 D, see `fastreg.problem.Problem`.
     """
 
     #: Name of the class in `fastreg.fidelities.FIDELITIES`.
@@ -36,10 +36,10 @@ class Fidelity(nn.Module, abc.ABC):
 
     @abc.abstractmethod
     def offers(self, operator: LinearOperator) -> frozenset[str]:
-        """What a solver can ask of the data term with an operator A.
+        """What the data term with an operator A provides to solvers.
 
         ``"data.gradient"`` for `gradient_through`, ``"data.proximal"`` for `proximal_through`, ``"fidelity.proximal"`` for
-        `proximal`, with which solvers split D from A.
+        `proximal`, which is used by solvers that treat D and A separately.
         """
 
     @abc.abstractmethod
@@ -66,21 +66,21 @@ class Fidelity(nn.Module, abc.ABC):
 class Separable(Fidelity):
     """A fidelity that is a sum over measured numbers; the real and the imaginary part of a complex one count as two.
 
-    Subclasses say what one number contributes, in real tensors that broadcast against each other.
+    Subclasses define the contribution of one number, for real tensors that broadcast against each other.
     """
 
     def offers(self, operator: LinearOperator) -> frozenset[str]:
-        """All, but ``"data.proximal"`` only where each measured number is one number of the image."""
+        """Everything, except that ``"data.proximal"`` needs an operator that selects values of the image."""
         always = frozenset({"data.gradient", "fidelity.proximal"})
         return always | {"data.proximal"} if operator.selects else always
 
     @abc.abstractmethod
     def _value(self, z: Tensor, y: Tensor, sigma: Tensor) -> Tensor:
-        """What each number adds to D."""
+        """Contribution of each number to D."""
 
     @abc.abstractmethod
     def _gradient(self, z: Tensor, y: Tensor, sigma: Tensor) -> Tensor:
-        """Gradient of sigma^2 D: nothing is divided by sigma^2 that is multiplied by it again."""
+        """Gradient of sigma^2 D, computed without dividing by sigma^2."""
 
     @abc.abstractmethod
     def _proximal(self, z: Tensor, y: Tensor, sigma: Tensor, step: Tensor) -> Tensor:

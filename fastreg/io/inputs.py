@@ -13,7 +13,6 @@ from fastreg.io import images
 from fastreg.operators import gaussian_psf
 
 #: Largest side of a Gaussian PSF in pixels.
-
 LARGEST_PSF = 1023
 
 

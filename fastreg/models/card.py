@@ -1,4 +1,4 @@
-"""What a model file says of itself."""
+"""The model card: what a model file says about the model."""
 
 from __future__ import annotations
 
@@ -15,18 +15,18 @@ SCHEMA = 2
 
 @dataclasses.dataclass(frozen=True)
 class TaskSettings:
-    """How a model restores for one task.
+    """The settings with which a model restores for one task.
 
     Parameters
     ----------
     weights
         Tuned weights lambda as pairs (sigma, lambda), in ascending order of sigma.
     exponent
-        Law of lambda outside the tuned range, see `WeightRule`.
+        Power law of lambda outside the tuned range, see `WeightRule`.
     solver
         Kind and settings of the solver that the weights were tuned with.
     grey
-        Factor on lambda for a grey image that is repeated in the channels of a prior for colours.
+        Factor by which lambda is multiplied for a grey image that is repeated in the channels of a prior for colour images.
     """
 
     weights: list[list[float]]
@@ -42,22 +42,22 @@ class TaskSettings:
 
 @dataclasses.dataclass(frozen=True)
 class ModelCard:
-    """What a model file says of itself.
+    """What a model file says about the model.
 
     Parameters
     ----------
     name, description
-        What it is called, and what it is in a sentence.
+        Its name, and one sentence about it.
     kind, settings
         The class of the model (`fastreg.priors.PRIORS`) and the arguments that construct it.
     command
         The command that made the file.
     recipe, data
-        Settings of the training and what it saw; empty for imported models.
+        Settings and data of the training; empty for imported models.
     tasks
-        How it restores, for each task it was tuned for.
+        Settings for each task that it was tuned for.
     measured
-        What was measured of the model: PSNR on held-out images, channels that are alive, and so on.
+        Measurements of the model, such as PSNR on held-out images.
     sha256
         `fastreg.models.fingerprint` of the loaded weights; `save_model` fills it in.
     license, source
@@ -83,7 +83,7 @@ class ModelCard:
 
     @classmethod
     def parse(cls, text: str) -> ModelCard:
-        """A card from its JSON; entries that this version does not know are left out.
+        """A card from its JSON; entries that this version does not know are ignored.
 
         Raises
         ------

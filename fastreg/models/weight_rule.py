@@ -12,18 +12,18 @@ from torch import Tensor, nn
 class WeightRule(nn.Module):
     """The weight lambda as a function of sigma: power laws between tuned points, and ``sigma ** -exponent`` beyond them.
 
-    With a data term divided by sigma^2 and a prior that does not depend on the noise, sigma * lambda is what keeps the two in
-    balance: a gradient step removes sigma^2 lambda |Omega| grad R from the image, which is to be proportional to sigma.
+    The exponent one suits a data term divided by sigma^2 and a prior that does not depend on the noise: a gradient step then
+    subtracts sigma^2 lambda |Omega| grad R from the image, which should be proportional to sigma.
 
-    It is evaluated in float64, which ``.float()`` and ``.to(dtype)`` do not change: a solve amplifies the last digit of lambda,
-    and programs in other languages read the same rule from an artefact.
+    The rule is evaluated in float64, also after ``.float()`` and ``.to(dtype)``: a solve amplifies rounding of lambda, and
+    programs in other languages must compute the same weight from the metadata of an artefact.
 
     Parameters
     ----------
     pairs
         Points (sigma, lambda), both positive, in ascending order of sigma.
     exponent
-        Law outside the tuned range.
+        Exponent of the power law outside the tuned range.
 
     Raises
     ------

@@ -1,4 +1,4 @@
-"""What every learned prior offers."""
+"""The interface of learned priors."""
 
 from __future__ import annotations
 
@@ -13,23 +13,23 @@ if TYPE_CHECKING:
 
 
 class Prior(nn.Module, abc.ABC):
-    """What is known of images before anything was measured.
+    """A learned model of clean images.
 
-    Images are ``[B, C, H, W]`` in [0, 1]; the entries of a batch do not see each other. A prior pads to its `multiple` inside,
+    Images are ``[B, C, H, W]`` in [0, 1]; the entries of a batch are independent. A prior pads images to its `multiple` itself,
     so that every size from `minimum_size` on works.
     """
 
     #: Name of the class in `fastreg.priors.PRIORS`.
     kind: ClassVar[str]
-    #: What a solver can ask of it: ``"prior.energy"``, ``"prior.gradient"``, ``"prior.denoise"``.
+    #: What it provides to solvers: ``"prior.energy"``, ``"prior.gradient"``, ``"prior.denoise"``.
     offers: ClassVar[frozenset[str]]
     #: Colour channels it works on.
     channels: int
-    #: Sides are padded to multiples of this inside.
+    #: Both sides of an image are padded to multiples of this.
     multiple: int = 1
-    #: Pixels that one evaluation looks at to each side of a pixel.
+    #: Distance in pixels, to each side, over which one evaluation couples pixels.
     reach: int = 0
-    #: What its file says of a pretrained prior; None for any other.
+    #: The model card of a prior that was loaded from a file; None for any other.
     card: ModelCard | None = None
 
     @property
@@ -69,7 +69,7 @@ class Regularizer(Prior):
 
 
 class Denoiser(Prior):
-    """An implicit prior: removes white Gaussian noise, and stands in the place of a proximal map."""
+    """An implicit prior: removes white Gaussian noise, and replaces the proximal map of an explicit prior."""
 
     offers = frozenset({"prior.denoise"})
 

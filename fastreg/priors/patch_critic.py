@@ -26,15 +26,15 @@ class Layer(NamedTuple):
 
 
 def alr_layers(channels: Sequence[int] = (32,) * 6) -> tuple[Layer, ...]:
-    """The critic of Prost et al. (2021), section 3.1: seven 3x3 convolutions see a patch of 15x15 pixels.
+    """The critic of Prost et al. (2021), section 3.1: seven 3x3 convolutions with a receptive field of 15x15 pixels.
 
-    The paper leaves the numbers of channels open. Critics with 32 everywhere take a quarter of the work of those with up to
-    128, and denoise about as well: a little worse at low noise, better at high noise.
+    The paper does not state the numbers of channels. Critics with 32 in every layer need a quarter of the operations of those
+    with up to 128, and denoise about as well: a little worse at low noise, better at high noise.
 
     Parameters
     ----------
     channels
-        Outputs of each layer but the last, which has one.
+        Outputs of each layer except the last, which has one.
 
     Raises
     ------
@@ -50,8 +50,8 @@ def alr_layers(channels: Sequence[int] = (32,) * 6) -> tuple[Layer, ...]:
 #: The critic of the models that ship.
 ALR = alr_layers()
 
-#: The critic the authors released: one layer strides by three, so that scores are three pixels apart. It was trained on patches
-#: of 15x15 pixels, of which the stride leaves a border of two unseen.
+#: The critic that the authors released: one layer has a stride of three, so that there is a score for every third pixel. It was
+#: trained on patches of 15x15 pixels, and because of the stride does not depend on the two outermost rows and columns of them.
 ALR_RELEASED = (
     Layer(3, 128, 3),
     Layer(128, 64, 3),
@@ -77,13 +77,13 @@ class PatchCritic(Regularizer):
     activation
         ``"relu"``, ``"leaky_relu"`` (slope 0.2) or ``"silu"``, between the layers.
     padding
-        ``"none"``: patches lie inside the image. ``"replicate"``: the border is repeated, so that there is a patch centred
-        on every pixel (for an odd receptive field and no strides).
+        ``"none"``: patches lie inside the image. ``"replicate"``: the border is repeated, so that a patch is centred on every
+        pixel (for an odd receptive field and no strides).
 
     Raises
     ------
     ValueError
-        If the layers do not fit each other or an option is unknown.
+        If the channels of consecutive layers differ or an option is unknown.
 
     Notes
     -----
@@ -134,7 +134,7 @@ class PatchCritic(Regularizer):
 
     @property
     def minimum_size(self) -> int:
-        """Side of the smallest image with a patch in it."""
+        """Side of the smallest image that contains a patch."""
         return 1 if self.padding == "replicate" else self.receptive_field
 
     @property
@@ -145,7 +145,7 @@ class PatchCritic(Regularizer):
 
     @property
     def work(self) -> float:
-        """Multiplications with additions per pixel of the image that one evaluation of the energy takes."""
+        """Multiply-add operations of one evaluation of the energy, per pixel of the image."""
         total, jump = 0.0, 1
         for layer in self.layers:
             jump *= layer.stride
@@ -153,7 +153,7 @@ class PatchCritic(Regularizer):
         return total
 
     def preactivations(self, x: Tensor) -> Iterator[Tensor]:
-        """Outputs of every layer but the last before the activation, ``[B, outputs, h, w]``, one after the other."""
+        """Outputs of every layer except the last, before the activation, ``[B, outputs, h, w]``."""
         self.check(x)
         a = self.extended(x).to(self.weights[0].dtype)
         for k, layer in enumerate(self.layers[:-1]):
@@ -192,7 +192,7 @@ class PatchCritic(Regularizer):
         return self.energy_and_gradient(x)[1]
 
     def _precision(self, x: Tensor) -> str:
-        """What the operands of the convolutions are rounded to: their dtype, and on a GPU torch's switch for tf32."""
+        """Number format of the convolutions: the dtype of the weights, or on a GPU tf32 if torch allows it."""
         names = {torch.bfloat16: "bf16", torch.float16: "fp16"}
         half = names.get(self.weights[0].dtype)
         if half is not None:
@@ -200,11 +200,11 @@ class PatchCritic(Regularizer):
         return "tf32" if x.is_cuda and torch.backends.cudnn.allow_tf32 else "ieee"
 
     def check(self, x: Tensor) -> None:
-        """Raise `ValueError`, in words, where the critic is not defined for images."""
+        """Raise `ValueError` if the critic is not defined for images of this shape."""
         if x.ndim != 4 or x.shape[1] != self.channels:
             raise ValueError(f"the critic takes images [B, {self.channels}, H, W], got {list(x.shape)}")
         if min(x.shape[-2:]) < self.minimum_size:
             raise ValueError(
-                f"the critic sees patches of {self.receptive_field}x{self.receptive_field} pixels, "
-                f"got an image of {x.shape[-2]}x{x.shape[-1]}"
+                f"the critic needs images of at least {self.receptive_field}x{self.receptive_field} pixels, "
+                f"got {x.shape[-2]}x{x.shape[-1]}"
             )

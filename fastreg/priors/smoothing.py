@@ -1,4 +1,4 @@
-"""A ReLU critic with smooth kinks: the same critic, whose gradient no longer jumps."""
+"""A smooth activation in the place of ReLU, so that the gradient of a critic is continuous."""
 
 from __future__ import annotations
 
@@ -11,32 +11,32 @@ from torch import Tensor
 from fastreg.parts import fingerprint
 from fastreg.priors.patch_critic import PatchCritic
 
-#: Sharpness of the models that ship, see `smooth`: half of it costs PSNR at low noise, three times as much amplifies rounding.
+#: Sharpness of the models that ship, see `smooth`: half of it lowers PSNR at low noise, three times as much amplifies rounding.
 SHARPNESS = 12.0
 
 
 @torch.no_grad()
 def smooth(critic: PatchCritic, images: Iterable[Tensor], sharpness: float = SHARPNESS) -> PatchCritic:
-    """Replace the ReLU of a critic by SiLU of the width that fits each layer.
+    """Replace the ReLU of a critic by SiLU, scaled to the spread of each layer.
 
     .. math:: \\max(z, 0) \\approx z \\, s(\\beta_k z), \\qquad \\beta_k = \\text{sharpness} / \\operatorname{std}(z_k)
 
-    with the logistic function s, and z_k what layer k has before its activation. The scale is put into the weights, so that the
-    result is an ordinary critic with ``activation="silu"``. At most 0.28 / sharpness of the spread of a layer separates the two
-    functions, next to zero only.
+    with the logistic function s, and z_k the output of layer k before its activation. The scale is put into the weights, so
+    that the result is an ordinary critic with ``activation="silu"``. The two functions differ by at most 0.28 / sharpness times
+    the spread of a layer, and only near zero.
 
-    Why: the gradient of a ReLU critic jumps wherever an activation changes sign, and every step of a solve turns a last digit
-    into such jumps somewhere. Two correct programs in float32 are 1e-3 (rms) apart after 50 steps of Adam, those with the smooth
-    critic 1e-6 to 1e-4. The images that they restore are as good.
+    The gradient of a ReLU critic jumps wherever an activation changes sign, so that every step of a solve amplifies differences
+    in rounding. After 50 steps of Adam the results of two correct programs in float32 differ by 1e-3 (rms); with the smooth
+    critic by 1e-6 to 1e-4. The quality of the restored images is the same.
 
     Parameters
     ----------
     critic
-        With ``activation="relu"``.
+        A critic with ``activation="relu"``.
     images
-        Clean batches ``[B, C, H, W]``, on which the spread of every layer is measured.
+        Batches of clean images ``[B, C, H, W]``, on which the spread of every layer is measured.
     sharpness
-        How many times narrower than the spread of a layer the rounded kink is.
+        Spread of a layer divided by the width of the region in which SiLU differs from ReLU.
 
     Returns
     -------
@@ -46,15 +46,15 @@ def smooth(critic: PatchCritic, images: Iterable[Tensor], sharpness: float = SHA
     Raises
     ------
     ValueError
-        If the critic is not one with ReLU, the sharpness is not positive, or a layer is the same everywhere.
+        If the activation is not ReLU, the sharpness is not positive, or a layer is constant on the images.
 
     Notes
     -----
     SiLU: Elfwing, Uchibe, Doya, "Sigmoid-weighted linear units", 2018. A critic that is trained with SiLU from small weights is
-    nearly linear at first and restores worse: on held-out crops 26.6 dB where this one has 32.0.
+    nearly linear at first and restores worse: 26.6 dB on held-out crops, against 32.0 dB with this function.
     """
     if critic.activation != "relu":
-        raise ValueError(f"only a critic with ReLU can be made smooth, this one has {critic.activation}")
+        raise ValueError(f"expected a critic with the activation relu, got {critic.activation}")
     if not sharpness > 0:
         raise ValueError(f"the sharpness must be positive, got {sharpness}")
     scales = [sharpness / spread for spread in _spreads(critic, images)]
@@ -69,7 +69,7 @@ def smooth(critic: PatchCritic, images: Iterable[Tensor], sharpness: float = SHA
 
 
 def _spreads(critic: PatchCritic, images: Iterable[Tensor]) -> list[float]:
-    """Standard deviation of what every layer but the last has before its activation."""
+    """Standard deviation of every layer except the last, before its activation."""
     layers = len(critic.layers) - 1
     total, squares, count = (torch.zeros(layers, dtype=torch.float64) for _ in range(3))
     for x in images:
@@ -79,5 +79,7 @@ def _spreads(critic: PatchCritic, images: Iterable[Tensor]) -> list[float]:
             count[k] += z.numel()
     spreads = (squares / count - (total / count).square()).clamp_min(0).sqrt()
     if not bool((spreads > 0).all()):
-        raise ValueError("a layer is the same everywhere on the images, or there are none: it has no spread to go by")
+        raise ValueError(
+            "a layer of the critic is constant on the images, or there are no images: its spread is unknown"
+        )
     return [float(value) for value in spreads]

@@ -164,7 +164,6 @@ def make_restorer(
         name = model.card.name if model.card is not None else model.kind
         known = f"only for {', '.join(tuned)}" if tuned else "nor for any other task"
         raise ValueError(f"the prior {name} was not tuned for {task}, {known}")
-
     if solver is not None and iterations is not None:
         raise ValueError("give a solver or the number of its iterations, not both")
     description = tuned[task].solver if solver is None else None

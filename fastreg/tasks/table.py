@@ -189,5 +189,4 @@ def find(name: str) -> Task:
 
 def takers(option: str) -> str:
     """The tasks that take an option, as text: "deblur and super-resolve"."""
-
     return " and ".join(task.name for task in TASKS.values() if option in (*task.needs, *task.takes))

@@ -31,7 +31,7 @@ def test_the_gates_are_fixed(rms: float, border: float, psnr: float, precision: 
     assert (
         gates.report([easy, excused], precision).status == status
     )  # that rounding does as much is said, and no excuse
-    assert "the prior amplifies it" in gates.report([easy, excused], precision).summary()
+    assert "the prior amplifies rounding" in gates.report([easy, excused], precision).summary()
 
 
 def test_the_worst_image_is_the_one_outside_its_gate() -> None:

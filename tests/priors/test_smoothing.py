@@ -73,10 +73,10 @@ def test_the_gradient_jumps_no_more() -> None:
 @pytest.mark.parametrize(
     ("made", "batches", "sharpness", "message"),
     [
-        (critic("silu"), [images()], 20.0, "only a critic with ReLU"),
+        (critic("silu"), [images()], 20.0, "expected a critic with the activation relu"),
         (critic(), [images()], 0.0, "must be positive, got 0"),
-        (zero(), [images()], 20.0, "the same everywhere"),
-        (critic(), [], 20.0, "there are none"),
+        (zero(), [images()], 20.0, "is constant on the images"),
+        (critic(), [], 20.0, "there are no images"),
     ],
 )
 def test_what_cannot_be_made_smooth(made: PatchCritic, batches: list[Tensor], sharpness: float, message: str) -> None:

@@ -97,3 +97,8 @@ def test_iterations_change_the_schedule_of_the_card_alone() -> None:
     restorer = fastreg.restorer_for("inpaint", "alr", iterations=3, mask=torch.ones(8, 8))
     assert restorer.solver.settings == {**card.tasks["inpaint"].solver["settings"], "iterations": 3}
     assert torch.equal(restorer.weight_rule.knots, card.tasks["inpaint"].rule.knots)
+
+
+def test_a_single_column_of_frequencies_is_known() -> None:
+    operator = tasks.random_operator("mri", 1, 1, torch.Generator().manual_seed(0), missing=0.5)
+    assert operator.mask.sum() == 1

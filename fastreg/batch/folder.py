@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from fastreg.io import decoders
 from fastreg.io.atomic import replacing
 from fastreg.io.images import SUFFIXES, Image, read, write
 
@@ -149,6 +150,11 @@ def run(
             yield Outcome(job, "failed", text if str(job.source) in text else f"{job.source}: {text}")
         else:
             yield Outcome(job, "skipped") if said is None else Outcome(job, "done", said)
+
+
+def count_pixels(jobs: Sequence[Job], overwrite: bool = False) -> int:
+    """Pixels of all the inputs that have no output yet, by the headers of their files."""
+    return sum(decoders.count_pixels(job.source) for job in jobs if overwrite or not job.target.exists())
 
 
 def explain(error: Exception) -> str:

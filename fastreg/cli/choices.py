@@ -81,7 +81,7 @@ FastestOption = Annotated[
     typer.Option(
         "--precision",
         help="Number format of the convolutions; ieee is float32, auto the fastest one whose results differ from float32 "
-        "by less than fixed bounds, its gates (docs/deploy.md).",
+        "by less than fixed bounds, its gates (docs/deploy.md), and ieee for a few small images.",
     ),
 ]
 DriftOption = Annotated[
@@ -94,7 +94,8 @@ DriftOption = Annotated[
 CompileOption = Annotated[
     Compile,
     typer.Option(
-        "--compile", help="Compile the solver, which takes up to a minute and pays for large folders; auto does not."
+        "--compile",
+        help="Compile the solver, which takes up to a minute: auto does where enough pixels are to be restored.",
     ),
 ]
 

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import importlib.metadata
-import os
 import platform
-import shutil
 import subprocess
 import tempfile
 from pathlib import Path
@@ -112,12 +110,10 @@ def devices() -> list[Finding]:
         about = machine.describe(f"cuda:{index}")
         text = f"{about['gpu']}, compute {about['compute']}, {about['memory_gib']} GiB"
         findings.append(Finding("devices", f"cuda:{index}", text, _convolves(f"cuda:{index}")))
-    return [*findings, _compiler()]
+    return [*findings, _compiler(machine.cpp_compiler())]
 
 
-def _compiler() -> Finding:
-    names = [os.environ.get("CXX", ""), "g++", "clang++", "c++"]
-    path = next((found for name in names if name and (found := shutil.which(name))), None)
+def _compiler(path: str | None) -> Finding:
     if path is None:
         return Finding("devices", "C++ compiler", "none: --compile and export to aoti will not work", None)
     done = subprocess.run([path, "--version"], capture_output=True, text=True, check=False)

@@ -36,7 +36,7 @@ def restore(
     overwrite: Annotated[
         bool, typer.Option("--overwrite", help="Restore again what was done before, and replace files of other origin.")
     ] = False,
-    precision: choices.FastestOption = "ieee",
+    precision: choices.FastestOption = "auto",
     accept_drift: choices.DriftOption = False,
     compile_mode: choices.CompileOption = "auto",
 ) -> None:
@@ -56,8 +56,10 @@ def restore(
     jobs = folder.plan(inputs, output)
     operator = tasks.make_operator(task, psf=psf, boundary=boundary, mask=mask, factor=factor, pattern=pattern)
     restorer = tasks.make_restorer(operator, prior, iterations, weight, device=tasks.choose_device(device))
-    prepared = compiled.prepare(restorer, precision, compile_mode, accept_drift=accept_drift)
-    settings = {"version": __version__, "precision": prepared.precision, **restoring.settings(restorer, level)}
+    pixels = folder.count_pixels(jobs, overwrite) * operator.measurement().scale ** 2
+    prepared = compiled.prepare(restorer, precision, compile_mode, pixels, accept_drift)
+    # what was asked for: what "auto" takes depends on how many images there are
+    settings = {"version": __version__, "precision": precision, **restoring.settings(restorer, level)}
     choices.say_drift(prepared)
 
     def work(image: Image) -> tuple[Image, str]:
@@ -70,7 +72,8 @@ def restore(
     channels = restorer.prior.channels
     numbers = "" if level is None else ", " + _numbers(level, restoring.effective_weight(restorer, channels, level))
     count = restorer.solver.iterations
-    typer.echo(f"{task} with the prior {model}, {count} step{'' if count == 1 else 's'}{numbers}")
+    lower = "" if prepared.precision == "ieee" else f" in {prepared.precision}"
+    typer.echo(f"{task} with the prior {model}{lower}, {count} step{'' if count == 1 else 's'}{numbers}")
     complex_numbers = operator.measurement().dtype == "complex64"
     _report(folder.run(jobs, work, settings, overwrite, complex_numbers), len(jobs))
 

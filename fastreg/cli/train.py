@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import shlex
-import shutil
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -153,6 +152,7 @@ def denoiser(
     One photograph in sixteen is held out; the weights that denoise those best are kept. Also writes NAME.checkpoint.pt,
     NAME.log.jsonl, and NAME.png, a plot of the loss, beside the model.
     """
+    from fastreg import machine
     from fastreg.tasks import choose_device
     from fastreg.training.denoiser import DenoiserRecipe
     from fastreg.training.denoiser_session import DenoiserJob, DenoiserSession
@@ -176,7 +176,7 @@ def denoiser(
         network={"kind": network, "settings": settings},
         start=start,
         device=where,
-        compiled=(where.type == "cpu" and _has_compiler()) if compile_loss is None else compile_loss,
+        compiled=(where.type == "cpu" and machine.cpp_compiler() is not None) if compile_loss is None else compile_loss,
         command=_command(),
     )
     session = DenoiserSession(job)
@@ -273,10 +273,6 @@ def _numbers(name: str, text: str) -> tuple[int, ...]:
     if not all(word.strip().isdecimal() and int(word) > 0 for word in words):
         raise ValueError(f"{name} must be positive whole numbers with commas between them, got {text!r}")
     return tuple(int(word) for word in words)
-
-
-def _has_compiler() -> bool:
-    return shutil.which("c++") is not None
 
 
 def _command() -> str:

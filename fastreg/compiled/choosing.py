@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 
+from fastreg import machine
 from fastreg.compiled import gates
 from fastreg.compiled.gates import Report
 from fastreg.compiled.restorer import CompiledRestorer, check_precision, rounded
@@ -126,12 +127,14 @@ def _candidates(restorer: Restorer, pixels: int | None) -> tuple[str, ...]:
 def pays(restorer: Restorer, precision: str, pixels: int | None) -> bool:
     """Whether compiling saves more time over that many pixels than the `COMPILE_SECONDS` that it takes.
 
-    On a CPU it saves time with denoisers, but not with critics. On CUDA it saves time in every precision except float32.
+    On a CPU it saves time with denoisers, but not with critics, and needs a C++ compiler. On CUDA it saves time in every precision
+    except float32.
     """
     if restorer.device.type == "cuda":
         saved = SAVED_ON_CUDA if precision != "ieee" else 0.0
     else:
-        saved = SAVED_ON_CPU if "prior.denoise" in restorer.solver.needs else 0.0
+        faster = "prior.denoise" in restorer.solver.needs and machine.cpp_compiler() is not None
+        saved = SAVED_ON_CPU if faster else 0.0
     return pixels is not None and saved * pixels * restorer.solver.iterations > COMPILE_SECONDS
 
 

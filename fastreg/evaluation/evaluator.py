@@ -18,7 +18,7 @@ from fastreg.batch import folder
 from fastreg.batch.restoring import effective_weight, shown, solve
 from fastreg.evaluation import baselines
 from fastreg.evaluation.results import Evaluation, Row, Score, Settings, merge
-from fastreg.io import images
+from fastreg.io import decoders, images
 from fastreg.parts import describe
 
 __all__ = ["Evaluation", "Evaluator", "Pictures", "Row", "Score", "Settings", "merge", "parse_shard"]
@@ -67,9 +67,15 @@ class Evaluator:
         restorer = tasks.make_restorer(
             operator, settings.prior, settings.iterations, settings.weight, device=tasks.choose_device(settings.device)
         )
-        self.restorer = compiled.prepare(restorer, settings.precision, settings.compile, accept_drift=accept_drift)
+        self.restorer = compiled.prepare(restorer, settings.precision, settings.compile, self._pixels(), accept_drift)
         about = machine.describe(restorer.device)
         self.empty = Evaluation(settings, models.fingerprint(restorer.prior), describe(restorer.solver), about)
+
+    def _pixels(self) -> int:
+        """Of all the images that will be restored."""
+        sizes = [decoders.count_pixels(path) for path in self.files.values()]
+        side = self.settings.crop
+        return sum(size if side is None else min(size, side**2) for size in sizes) * len(self.settings.sigmas)
 
     def run(self, known: Iterable[Row] = ()) -> Iterator[Row]:
         """Yield a row for every image and noise level; `known` rows are handed on as they are."""

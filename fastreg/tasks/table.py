@@ -92,7 +92,8 @@ def _random_columns(height: int, width: int, missing: float, generator: torch.Ge
     """A mask of frequencies in Cartesian sampling: columns at random, and a twelfth of them around zero."""
     distance = torch.fft.fftfreq(width, dtype=torch.float32, device="cpu").abs()
     centre = distance <= 1 / 24
-    share = (1 - missing - float(centre.float().mean())) / float(1 - centre.float().mean())
+    rest = 1 - float(centre.float().mean())  # nothing, where there is one column
+    share = (rest - missing) / max(rest, 1 / width)
     known = centre | (torch.rand(width, generator=generator, dtype=torch.float32, device="cpu") < share)
     return {"mask": known.float().expand(height, width)}
 

@@ -1,5 +1,6 @@
 """`fastreg doctor` on this machine, and on one where something is missing."""
 
+from fastreg import machine
 from fastreg.cli import doctor
 
 
@@ -43,7 +44,7 @@ def test_the_compiler_is_looked_for(monkeypatch, tmp_path):
     monkeypatch.setenv("CXX", str(program))
     finding = doctor.devices()[-1]
     assert (finding.name, finding.found, finding.well) == ("C++ compiler", "nobodys++ 3.0", True)
-    monkeypatch.setattr(doctor.shutil, "which", lambda name: None)
+    monkeypatch.setattr(machine.shutil, "which", lambda name: None)
     finding = doctor.devices()[-1]
     assert finding.well is None
     assert "none" in finding.found

@@ -333,3 +333,34 @@ def test_a_precision_outside_its_gates_is_refused_or_said(run, photos, prior, tm
     code, _, err = run(*common, "--precision", "bf16", "--device", "cpu", "--accept-drift")
     assert code == 0
     assert err.startswith("fastreg: warning: the precision is outside its gates: rms 7.00e-03")
+
+
+def test_auto_goes_by_the_pixels_that_are_left_to_restore(run, photos, prior, tmp_path, monkeypatch):
+    from fastreg import compiled
+
+    seen = []
+
+    def prepare(restorer, precision, compile, pixels, accept_drift):
+        seen.append((precision, compile, pixels))
+        return restorer
+
+    monkeypatch.setattr(compiled, "prepare", prepare)
+    (photos / "d.png").write_bytes(b"no image")
+    common = ("restore", photos, "-o", tmp_path / "out", "--task", "denoise", "--sigma", 0.1, "--prior", prior)
+    run(*common)
+    run(*common)
+    run(*common, "--overwrite")
+    assert seen == [("auto", "auto", 3 * 24 * 32), ("auto", "auto", 0), ("auto", "auto", 3 * 24 * 32)]
+
+
+def test_another_number_of_images_does_not_restore_anew(run, photos, prior, tmp_path, monkeypatch):
+    """Although `auto` may take another precision for them."""
+    from fastreg import compiled
+
+    common = ("restore", photos, "-o", tmp_path / "out", "--task", "denoise", "--sigma", 0.1, "--prior", prior)
+    assert run(*common)[0] == 0
+    monkeypatch.setattr(compiled, "prepare", lambda restorer, *rest: compiled.rounded(restorer, "bf16"))
+    monkeypatch.setattr(compiled.restorer, "cpu_has_bf16", lambda: True)
+    code, out, _ = run(*common)
+    assert (code, last(out)) == (0, "0 restored, 3 skipped (done before)")
+    assert out.splitlines()[0].startswith("denoise with the prior tiny in bf16, ")

@@ -161,7 +161,7 @@ def test_auto_takes_the_fastest_that_passes(error: float, chosen: str, monkeypat
     assert prepare(critic, "auto") is critic
 
 
-def test_auto_compiles_only_where_that_saves_time() -> None:
+def test_auto_compiles_only_where_that_saves_time(monkeypatch: pytest.MonkeyPatch) -> None:
     critic = restorer()
     assert prepare(critic, "ieee", "auto", pixels=10**12) is critic  # no compiled solve is faster on a CPU
     denoiser = Restorer(prior=UNet(widths=[4, 8]), solver=HalfQuadraticSplitting(), weight=0.2)
@@ -170,6 +170,8 @@ def test_auto_compiles_only_where_that_saves_time() -> None:
     assert isinstance(prepare(denoiser, "ieee", "auto", pixels=enough + 10), compilation.CompiledRestorer)
     assert prepare(denoiser, "ieee", "never", pixels=10**12) is denoiser
     assert prepare(denoiser, "ieee", "auto") is denoiser  # nobody knows what is ahead
+    monkeypatch.setattr(choosing.machine, "cpp_compiler", lambda: None)
+    assert prepare(denoiser, "ieee", "auto", pixels=enough + 10) is denoiser
 
 
 def test_unknown_options_are_refused() -> None:

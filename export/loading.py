@@ -201,7 +201,7 @@ def load(path: str | os.PathLike[str], device: str | None = None) -> Artefact:
     kind = _format_of(path)
     description, run = formats.find(kind).backend.open(path, device)
     if description["format"] not in (_WHOLE_ONNX if kind in _WHOLE_ONNX else (kind,)):
-        raise ValueError(f"{path} looks like {kind}, and its metadata say {description['format']}")
+        raise ValueError(f"{path} is {kind}, but its metadata say {description['format']}")
     return Artefact(path, description, run)
 
 

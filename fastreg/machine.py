@@ -38,7 +38,7 @@ def describe(device: torch.device | str = "cpu") -> dict[str, Any]:
 
 
 def cpu_name() -> str:
-    """The processor as Linux calls it, with what else tells generations apart where the name does not."""
+    """The processor as Linux calls it, with what else distinguishes generations where the name does not."""
     fields: dict[str, str] = {}
     for line in _cpu_facts():
         key, colon, value = line.partition(":")

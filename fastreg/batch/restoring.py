@@ -47,8 +47,8 @@ def solve(restorer: Restorer, y: Tensor, sigma: float) -> Tensor:
 def effective_weight(restorer: Restorer, channels: int, sigma: float) -> float | None:
     """Lambda for a measurement of so many channels; None if the restorer knows none.
 
-    Weights are tuned on noise that is independent in the channels. That of a grey image, repeated, is not, and the prior has to
-    outweigh it: the model card has a factor for it.
+    Weights are tuned on noise that is independent in the channels. The noise of a grey image, repeated, is not, and the prior
+    has to outweigh it: the model card has a factor for it.
     """
     if restorer.weight_rule is None:
         return None

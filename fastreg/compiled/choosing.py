@@ -127,8 +127,8 @@ def _candidates(restorer: Restorer, pixels: int | None) -> tuple[str, ...]:
 def pays(restorer: Restorer, precision: str, pixels: int | None) -> bool:
     """Whether compiling saves more time over that many pixels than the `COMPILE_SECONDS` that it takes.
 
-    On a CPU it saves time with denoisers, but not with critics, and needs a C++ compiler. On CUDA it saves time in every precision
-    except float32.
+    On a CPU it saves time with denoisers, but not with critics, and needs a C++ compiler. On CUDA it saves time in every
+    precision except float32.
     """
     if restorer.device.type == "cuda":
         saved = SAVED_ON_CUDA if precision != "ieee" else 0.0

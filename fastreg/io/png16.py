@@ -1,6 +1,6 @@
 """PNG with 16 bits a sample, which Pillow reads and writes for grey images only.
 
-Chunks are taken apart here, the pixels are decoded by Pillow: a PNG filter works on bytes and only wants to know how
+Chunks are split here, the pixels are decoded by Pillow: a PNG filter works on bytes and only wants to know how
 many make a pixel, so the high and the low bytes of a sample are read as two ordinary 8-bit images.
 """
 

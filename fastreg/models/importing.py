@@ -139,7 +139,7 @@ def _dncnn_of_deepinv(tensors: Tensors) -> Imported:
 
 
 def _chain(tensors: Tensors) -> Imported:
-    """The chains of KAIR: DnCNN, FDnCNN, IRCNN and FFDNet, told apart by their channels and number of layers."""
+    """The chains of KAIR: DnCNN, FDnCNN, IRCNN and FFDNet, distinguished by their channels and number of layers."""
     entries: dict[int, dict[str, Tensor]] = {}
     for key, value in tensors.items():
         match = re.fullmatch(r"model\.(\d+)\.(\w+)", key)

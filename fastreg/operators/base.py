@@ -145,7 +145,7 @@ class LinearOperator(nn.Module, abc.ABC):
         x
             Images ``[B, C, H, W]``.
         sigma
-            A number, or ``[B]``; that of the real and of the imaginary part where measurements are complex.
+            A number, or ``[B]``; of the real part and of the imaginary part each, where measurements are complex.
         generator
             On the CPU; noise is drawn there, so that it is the same on every device.
         """

@@ -201,8 +201,8 @@ class Blur(LinearOperator):
         """Upper bound of the spectral norm, for images at least as large as the PSF; exact for `circular`.
 
         A A* has no negative entry: the square of its norm is at most the largest ratio (A A* u)(i) / u(i) of any positive u
-        (Collatz and Wielandt). That of u = 1 is exact for large images, but where the border counts double: there it depends on
-        the size, is largest for images of about the size of the PSF, and is lowered by a few power iterations.
+        (Collatz and Wielandt). The bound of u = 1 is exact for large images, but where the border counts double: there it
+        depends on the size, is largest for images of about the size of the PSF, and is lowered by a few power iterations.
         """
         return torch.stack([self._norm_bound(sides) for sides in (1, 2)]).max()
 

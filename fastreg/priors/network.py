@@ -14,7 +14,7 @@ class NetworkDenoiser(Denoiser):
     """A denoiser D(x, σ) = x − N(x, σ), or N(x, σ), with a network N of `fastreg.priors.layers`.
 
     Images whose sides are not a multiple of `multiple` are extended to the right and at the bottom by repeating their border,
-    and the result is cropped. The network computes in the dtype of its weights, everything else in that of the image.
+    and the result is cropped. The network computes in the dtype of its weights; everything else has the dtype of the image.
 
     Parameters
     ----------

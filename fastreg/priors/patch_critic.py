@@ -88,7 +88,7 @@ class PatchCritic(Regularizer):
     Notes
     -----
     Prost, Houdard, Almansa, Papadakis, "Learning local regularization for variational image restoration", SSVM 2021,
-    equations 3 and 4 and section 3.1. The convolutions run in the dtype of the weights, everything else in that of the image.
+    equations 3 and 4 and section 3.1. The convolutions run in the dtype of the weights; the rest has the dtype of the image.
     """
 
     kind = "patch_critic"

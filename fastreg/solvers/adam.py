@@ -33,7 +33,7 @@ class Adam(Solver[AdamState]):
     betas
         Decay of the running means.
     epsilon
-        Added to the root of the mean square, in units of the image range (the gradient is that of `Problem.gradient`).
+        Added to the root of the mean square, in units of the image range (the gradient is `Problem.gradient`).
 
     Raises
     ------

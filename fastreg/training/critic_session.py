@@ -61,7 +61,7 @@ class CriticJob:
         Of the critic's layers but the last, see `fastreg.priors.alr_layers`.
     select
         Keep the critic of the iteration that restores held-out photographs best at this task, ``"denoise"`` or ``"deblur"``, not
-        the last one. A critic that tells noisy patches apart ever better does not become an ever better regularizer.
+        the last one. A critic that separates noisy patches ever better does not become an ever better regularizer.
     sharpness
         See `fastreg.priors.smoothing.smooth`, which is applied to the finished critic; 0 keeps its ReLU.
     device

@@ -64,7 +64,7 @@ def transfer(psf: Tensor, height: int, width: int) -> Tensor:
 
 
 def residual(gain: Tensor, x: Tensor, y: Tensor) -> Tensor:
-    """Fourier transform of A x - y under the circular rule; `gain` is that of the PSF.
+    """Fourier transform of A x - y under the circular rule; `gain` is the Fourier transform of the PSF.
 
     Written as (h - 1) x + (x - y): the rounding errors of the transform of x are white, and where they would stand out
     against a small residual, at the low frequencies that pass the adjoint, h - 1 is small. In float32 that makes the

@@ -66,7 +66,7 @@ def receptive_field(kernels: Sequence[int], strides: Sequence[int]) -> int:
 def scores(
     x: Tensor, weights: Sequence[Tensor], biases: Sequence[Tensor], strides: Sequence[int], activation: str
 ) -> Tensor:
-    """Score of every patch: ``[B, C, H, W]`` to ``[B, h, w]``, in the dtype of `x`; layers run in that of the weights."""
+    """Score of every patch: ``[B, C, H, W]`` to ``[B, h, w]``, in the dtype of `x`; layers run in the dtype of the weights."""
     a = x.to(weights[0].dtype)
     last = len(weights) - 1
     for k, (weight, bias, stride) in enumerate(zip(weights, biases, strides, strict=True)):

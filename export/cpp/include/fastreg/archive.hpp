@@ -1,6 +1,6 @@
 // Whether a file is a whole, undamaged package of an AOTInductor model.
 //
-// libtorch neither checks the checksums of a package nor says in words what is wrong with a file, and a damaged one
+// libtorch neither checks the checksums of a package nor says what is wrong with a file, and a damaged one
 // holds machine code: so the archive is checked before libtorch sees it.
 #pragma once
 

@@ -54,7 +54,7 @@ def stamp(path: Path, description: Metadata) -> None:
 
 
 def open(path: Path, device: str | None) -> tuple[Metadata, Run]:
-    """Load a package after its metadata said that it can run here."""
+    """Load a package after checking in its metadata that it can run on this machine."""
     strings = _strings(path)
     description = metadata.parse(strings.get(metadata.KEY), path)
     built_for = description["device"]
@@ -96,17 +96,17 @@ def _strings(path: Path) -> dict[str, str]:
             raise ValueError(f"{path} has metadata that are not JSON: {error}") from error
         if isinstance(strings, dict) and isinstance(strings.get(metadata.KEY), str):
             return {key: value for key, value in strings.items() if isinstance(value, str)}
-    raise ValueError(f"{path} carries no fastreg metadata: it was not made by fastreg export")
+    raise ValueError(f"{path} has no fastreg metadata: it was not made by fastreg export")
 
 
 def _check_machine(path: Path, strings: dict[str, str], device: str) -> None:
-    """Raise `ValueError` where the machine code is for another machine: running it would end the process."""
+    """Raise `ValueError` if the machine code is for another machine: running it would end the process."""
     machine = strings.get("AOTI_MACHINE", platform.machine())
     if machine != platform.machine():
         raise ValueError(f"{path} was compiled for {machine}, this machine is {platform.machine()}")
     if device == "cuda":
         if not torch.cuda.is_available():
-            raise ValueError(f"{path} was compiled for cuda, and there is no CUDA device here")
+            raise ValueError(f"{path} was compiled for cuda, but this machine has no CUDA device")
         have = "".join(str(n) for n in torch.cuda.get_device_capability())
         built = strings.get("AOTI_COMPUTE_CAPABILITY", "").replace(".", "")
         if built and built != have:

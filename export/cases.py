@@ -1,4 +1,4 @@
-"""The images an artefact is judged on: photographs and noise of several sizes, with what the eager solve makes of them."""
+"""The images on which an artefact is judged: photographs and noise of several sizes, with the results of the eager solve."""
 
 from __future__ import annotations
 
@@ -18,22 +18,22 @@ from fastreg.models import WeightRule
 from fastreg.operators import LinearOperator, gaussian_psf
 from fastreg.restorer import Restorer
 
-#: Weight where the restorer has no rule: any will do, since both solves take the same.
+#: Weight if the restorer has no rule: any value will do, since both solves use the same.
 _WEIGHT = 0.2
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Call:
-    """Arguments of a call, and what they were made of.
+    """Arguments of a call, and the image and operator they were made of.
 
     Parameters
     ----------
     name
-        What the image is.
+        Name and shape of the image.
     clean
         The image before it was degraded, ``[B, C, H, W]``.
     y, sigma, weight, inputs
-        The arguments; `inputs` by name, what the operator takes with each call.
+        The arguments; `inputs` are those that the operator takes with each call, by name.
     operator
         The degradation.
     """
@@ -55,20 +55,20 @@ class Call:
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Case(Call):
-    """A call and its answer, what the eager float32 solve makes of it."""
+    """A call and its reference result, from the eager float32 solve."""
 
     reference: Tensor
 
 
 def make(restorer: Restorer, metadata: Metadata) -> list[Case]:
-    """Cases for every residue of the sides modulo three, batches of one and three, and the ends of the range of sigma.
+    """Cases for every remainder of the sides modulo three, batches of one and three, and the ends of the range of sigma.
 
     Parameters
     ----------
     restorer
-        In float32.
+        A restorer in float32.
     metadata
-        Of an artefact with the same inputs; limits the sizes.
+        Metadata of an artefact with the same inputs, which limit the sizes.
     """
     spec = metadata["inputs"][0]
     low, most = spec["min"][2:], spec["max"][0]
@@ -95,7 +95,7 @@ def make(restorer: Restorer, metadata: Metadata) -> list[Case]:
 
 
 def conditioning(restorer: Restorer, case: Case) -> dict[str, float]:
-    """What rounding alone makes of the eager float32 solve of a case, see `fastreg.compiled.gates.conditioning`."""
+    """How far rounding alone moves the eager float32 solve of a case, see `fastreg.compiled.gates.conditioning`."""
     return gates.conditioning(Restorer(case.operator, restorer.fidelity, restorer.prior, restorer.solver), case)
 
 
@@ -107,7 +107,7 @@ def degrade(
     levels: Sequence[float],
     seed: int = 0,
 ) -> Call:
-    """A measurement of a photograph, or of noise where that is the name, and whatever else a call takes.
+    """A measurement of a photograph, or of noise if the name is ``random``, and the other arguments of a call.
 
     `size` is the batch, the height and the width of the measurement; there is one noise level for each entry.
     """
@@ -136,13 +136,13 @@ def degrade(
 def _mask(spec: dict[str, Any], batch: int, height: int, width: int, seed: int, generator: torch.Generator) -> Tensor:
     mask = (torch.rand(batch, spec["shape"][1], height, width, generator=generator, dtype=torch.float32) > 0.5).float()
     if seed % 2:
-        mask[..., 4:9, 3:11] = 0  # a hole without any pixel, not only single ones
+        mask[..., 4:9, 3:11] = 0  # a hole, not only single missing pixels
     return mask
 
 
 def _psf(spec: dict[str, Any], batch: int, height: int, width: int, seed: int, generator: torch.Generator) -> Tensor:
     side = spec["shape"][0]
-    small = min(side, 4 + seed)  # odd and even sides, unlike in height and width
+    small = min(side, 4 + seed)  # odd and even sides, height and width different
     psf = torch.rand(small, max(1, small - 1), generator=generator, dtype=torch.float32) + 0.05
     if seed % 3 == 0:
         psf = gaussian_psf(side, side / 8)

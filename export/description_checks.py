@@ -1,4 +1,4 @@
-"""Whether metadata that were read from a file can be what an exporter wrote: whoever uses them may rely on it."""
+"""Checks of metadata that were read from a file, so that the code that uses them can rely on their form."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _FIRST = [("y", "measurement"), ("sigma", "noise level"), ("weight", "weight")]
 
 
 def check(metadata: dict[str, Any]) -> None:
-    """Raise `ValueError`, with the entry that is wrong, where metadata are not those of an artefact."""
+    """Raise `ValueError`, naming the entry that is wrong, unless metadata have the form that an export writes."""
     for key in ("format", "device", "task", "precision"):
         if not isinstance(metadata[key], str):
             _wrong(key, metadata[key], "a string")

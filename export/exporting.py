@@ -1,4 +1,4 @@
-"""Making an artefact: described, written beside its place, loaded, compared, and only then moved there."""
+"""Making an artefact: it is written to a temporary path, loaded, compared, and only then moved to its place."""
 
 from __future__ import annotations
 
@@ -26,16 +26,16 @@ from fastreg.restorer import Restorer
 
 @dataclasses.dataclass(frozen=True)
 class Exported:
-    """An artefact that was made.
+    """An exported artefact.
 
     Parameters
     ----------
     path, format
-        Where it is, and what.
+        Its place and its format.
     size
-        In bytes; of all files for a folder.
+        Its size in bytes; for a folder, the sum of all files.
     seconds
-        That it took to make, without the comparison.
+        Time of the export, without the comparison.
     report
         The comparison with the eager solve.
     """
@@ -54,23 +54,24 @@ def export(
     options: Options | None = None,
     cases: Sequence[Case] | None = None,
 ) -> Exported:
-    """Write a restorer as an artefact that needs neither its code nor, for C++, Python.
+    """Write a restorer as an artefact, which runs without the code of fastreg, and in C++ without Python.
 
-    The artefact is loaded as it will be used and compared with the eager float32 solve on photographs and noise, of several
-    sizes, batches and levels of noise. Outside the gates nothing is left at `path`.
+    The artefact is loaded and compared with the eager float32 solve on photographs and noise, for several sizes, batches and
+    noise levels. If the difference is outside the gates (`fastreg.compiled.gates`), nothing is written to `path`.
 
     Parameters
     ----------
     restorer
-        What to export, in float32 on the device it is to run on; left as it is. A mask is always an input of the artefact.
+        The restorer, in float32, on the device that the artefact will run on; it is not changed. A mask is always an input of
+        the artefact.
     path
-        File or folder to write. An artefact that is there is replaced.
+        File or folder to write. An existing artefact is replaced.
     format
         A name in `FORMATS`.
     options
         See `Options`.
     cases
-        What to compare on, from `fastreg.export.cases.make` for an artefact with the same inputs; made if not given.
+        Images for the comparison, from `fastreg.export.cases.make` for an artefact with the same inputs; made if not given.
 
     Raises
     ------
@@ -95,9 +96,9 @@ def export(
             row.backend.write(bundle, temporary)
         except (ValueError, OSError):
             raise
-        except Exception as error:  # the exporters raise whatever they like
+        except Exception as error:  # torch's exporters raise exceptions of many kinds
             words = " ".join(str(error).split())[:300]
-            raise ExportError(f"the format {format} cannot be made of this restorer: {words}") from error
+            raise ExportError(f"this restorer cannot be exported to the format {format}: {words}") from error
         seconds = time.perf_counter() - start
         report = parity.judge(load(temporary), cases, restorer)
         if report.status == "failed":
@@ -110,7 +111,7 @@ def export(
 
 
 def check(restorer: Restorer, path: Path, format: str, options: Options) -> None:
-    """Raise what `export` raises, before anything is computed, where it cannot succeed."""
+    """Raise the error of `export`, before anything is computed, if it cannot succeed."""
     row = formats.find(format)
     _check_restorer(restorer, row, options)
     _check_target(path, row)
@@ -120,16 +121,16 @@ def _check_restorer(restorer: Restorer, row: Format, options: Options) -> None:
     if not isinstance(restorer, Restorer):
         raise TypeError(f"expected a Restorer to export, got {type(restorer).__name__}")
     if isinstance(restorer, CompiledRestorer):
-        raise TypeError("a compiled restorer cannot be exported: export the one it was made of, with precision=")
+        raise TypeError("a compiled restorer cannot be exported: export the eager one, with precision= in the options")
     device = restorer.device.type
     row.check(device, options)
     if device == "cpu" and options.precision == "bf16" and not cpu_has_bf16():
         raise ValueError("this CPU has no bf16 instructions: an artefact in bf16 would be slower than 'ieee'")
     for name, value in restorer.state_dict().items():
-        if name.startswith("weight_rule."):  # stays in Python, and goes into the metadata in numbers
+        if name.startswith("weight_rule."):  # it is written to the metadata, not compiled
             continue
         if value.is_floating_point() and str(value.dtype) != "torch.float32":
-            raise ValueError(f"a restorer is exported from float32, its {name} is {value.dtype}")
+            raise ValueError(f"a restorer is exported from float32, but its {name} is {value.dtype}")
 
 
 def _prepared(restorer: Restorer, precision: str) -> Restorer:
@@ -148,7 +149,7 @@ def _check_target(path: Path, row: Format) -> None:
         if row.suffix:
             raise ValueError(f"{path} is a folder, expected a file to write")
         if not (path / "fastreg.json").is_file() and not list(path.glob("fastreg_*/config.pbtxt")):
-            raise ValueError(f"{path} is a folder with other files in it: it is not replaced")
+            raise ValueError(f"{path} is a folder with other files in it and is not replaced")
     elif path.is_file() and not row.suffix:
         raise ValueError(f"{path} is a file, and the format {row.name} is a folder")
     try:

@@ -1,4 +1,4 @@
-"""The table of formats: what each is called, where it runs, which options it takes, and which module knows it."""
+"""The table of formats: the name of each, the devices it runs on, its options, and the module that writes and reads it."""
 
 from __future__ import annotations
 
@@ -19,23 +19,23 @@ Metadata = dict[str, Any]
 
 
 class ExportError(ValueError):
-    """An artefact that must not be used: it does not agree with the eager solve, or could not be made."""
+    """The artefact does not agree with the eager solve, or could not be made."""
 
 
 @dataclasses.dataclass(frozen=True)
 class Options:
-    """What may be chosen of an artefact. A format refuses what it does not know (`Format.options`).
+    """Options of an export. A format refuses options that it does not take (`Format.options`).
 
     Parameters
     ----------
     precision
         Number format of the prior's convolutions: ``ieee`` (float32), ``tf32``, ``bf16``, ``fp16``.
     psf_side
-        Make the PSF of a blur an input of so many pixels a side; smaller PSFs are padded. None keeps the PSF fixed.
+        Make the PSF of a blur an input, with this side in pixels; smaller PSFs are padded. None keeps the PSF fixed.
     max_batch, max_size
-        Largest batch and image side, in pixels, that the artefact is to accept.
+        Largest batch and image side, in pixels, that the artefact accepts.
     accept_drift
-        Write the artefact although it is outside the gates of `fastreg.export.parity`; its metadata says so.
+        Write the artefact even if it is outside the gates of `fastreg.compiled.gates`; its metadata says so.
     opset
         ONNX operator set.
     instances
@@ -60,7 +60,7 @@ class Options:
             if getattr(self, name) < 1:
                 raise ValueError(f"{name} must be positive, got {getattr(self, name)}")
         if self.max_batch < 2:
-            raise ValueError("max_batch must be at least 2: with one entry there is no batch to leave open")
+            raise ValueError(f"max_batch must be at least 2, got {self.max_batch}")
         if self.psf_side is not None and not (1 <= self.psf_side <= 255 and self.psf_side % 2):
             raise ValueError(f"the side of a PSF input must be odd and at most 255 pixels, got {self.psf_side}")
         if not 18 <= self.opset <= 23:
@@ -69,16 +69,16 @@ class Options:
 
 @dataclasses.dataclass(frozen=True)
 class Bundle:
-    """What a format makes an artefact of.
+    """What a format needs to write an artefact.
 
     Parameters
     ----------
     restorer
         Frozen, with the prior in the precision of the artefact.
     metadata
-        All but the parity report.
+        Everything except the parity report.
     options
-        As given.
+        The options of the export.
     """
 
     restorer: Restorer
@@ -87,16 +87,16 @@ class Bundle:
 
 
 class Backend(Protocol):
-    """What the module of a format offers."""
+    """The functions of the module of a format."""
 
     def write(self, bundle: Bundle, path: Path) -> None:
-        """Make the artefact at a path that does not exist."""
+        """Write the artefact to a path that does not exist yet."""
 
     def stamp(self, path: Path, metadata: Metadata) -> None:
-        """Replace the metadata of an artefact, and nothing else."""
+        """Replace only the metadata of an artefact."""
 
     def open(self, path: Path, device: str | None) -> tuple[Metadata, Run]:
-        """Load an artefact as it is used; raises `ValueError` where it is damaged or cannot run here."""
+        """Load an artefact; raises `ValueError` if it is damaged or cannot run on this machine."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -106,7 +106,7 @@ class Format:
     Parameters
     ----------
     name, description
-        What it is called, and what it is.
+        Its name, and what it is.
     suffix
         Ending of the file; empty for a folder.
     precisions
@@ -116,7 +116,7 @@ class Format:
     module
         The `Backend`.
     packages
-        What has to be installed besides fastreg.
+        Packages that it needs in addition to those of fastreg.
     """
 
     name: str
@@ -129,12 +129,12 @@ class Format:
 
     @property
     def backend(self) -> Backend:
-        """The module that knows the format; only now anything of onnx is imported."""
+        """The module of the format; it is imported only here, since it may need onnx."""
         result: Any = importlib.import_module(f"fastreg.export.{self.module}")
         return result  # type: ignore[no-any-return]
 
     def check(self, device: str, options: Options) -> None:
-        """Raise `ValueError` where the format does not run on a device, does not take an option, or lacks a package."""
+        """Raise `ValueError` if the format does not run on a device, does not take an option, or lacks a package."""
         if device not in self.precisions:
             raise ValueError(f"the format {self.name} runs on {' and '.join(self.precisions)}, not on {device}")
         for field in dataclasses.fields(options):
@@ -144,7 +144,7 @@ class Format:
                 raise ValueError(f"the format {self.name} does not take {field.name}={given}: it takes {takes}")
         if options.precision not in self.precisions[device]:
             raise ValueError(
-                f"the format {self.name} on {device} has the precisions {', '.join(self.precisions[device])}, "
+                f"the precision of the format {self.name} on {device} must be {' or '.join(self.precisions[device])}, "
                 f"got {options.precision!r}"
             )
         missing = [name for name in self.packages if importlib.util.find_spec(name) is None]
@@ -212,7 +212,7 @@ FORMATS: dict[str, Format] = {
 
 
 def find(name: str) -> Format:
-    """The row of a name; raises `ValueError` where there is none."""
+    """The format of a name; raises `ValueError` if there is none."""
     if name not in FORMATS:
         raise ValueError(f"the format must be one of {', '.join(FORMATS)}, got {name!r}")
     return FORMATS[name]

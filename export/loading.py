@@ -1,4 +1,4 @@
-"""Using an artefact in Python: the call of a Restorer, with everything checked before the program runs."""
+"""Using an artefact in Python: it is called like a Restorer, and everything is checked before the program runs."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ from fastreg.export import formats, forms, metadata
 from fastreg.export.formats import Metadata, Run
 from fastreg.operators.base import as_numbers
 
-#: These hold the same kind of file.
+#: Formats with the same kind of file.
 _WHOLE_ONNX = ("onnx", "onnx-unrolled", "triton-server")
 
-#: No noise level or weight comes near it; as an integer it still fits a float.
+#: Larger than any noise level or weight; the largest integer that is converted to a float.
 _LARGE = 10**38
 
 
@@ -27,11 +27,11 @@ class Artefact:
     Parameters
     ----------
     path
-        Where it came from.
+        The file or folder it was loaded from.
     description
         Its metadata.
     run
-        The program.
+        The loaded program.
 
     Examples
     --------
@@ -64,8 +64,8 @@ class Artefact:
         weight
             The weight lambda, likewise; from the rule in the metadata if not given.
         inputs
-            What else the metadata list. A PSF: ``[k_h, k_w]`` up to the size in the metadata, divided by its sum. A mask:
-            weights in [0, 1], ``[H, W]``, ``[1, H, W]`` or ``[B or 1, 1, H, W]``.
+            The other inputs in the metadata. A PSF: ``[k_h, k_w]`` up to the size in the metadata; it is divided by its sum.
+            A mask: weights in [0, 1], ``[H, W]``, ``[1, H, W]`` or ``[B or 1, 1, H, W]``.
 
         Returns
         -------
@@ -112,7 +112,7 @@ class Artefact:
         if not y.is_contiguous():
             raise ValueError(f"y must be contiguous, got the strides {list(y.stride())}: pass y.contiguous()")
         if y.is_conj():
-            raise ValueError("y must be contiguous, got a conjugate that is not computed yet: pass y.resolve_conj()")
+            raise ValueError("y must be contiguous, got a lazy conjugate: pass y.resolve_conj()")
         if y.device.type != self.metadata["device"]:
             raise ValueError(f"this artefact runs on {self.metadata['device']}, got y on {y.device}")
         if not bool(torch.isfinite(y).all()):
@@ -147,13 +147,13 @@ class Artefact:
 
 
 def _prepared_psf(spec: dict[str, Any], psf: Any, y: Tensor) -> Tensor:
-    """A PSF as the program takes it: with a sum of one, in the middle of a square of zeros."""
+    """A PSF as the program takes it: with a sum of one, padded with zeros to a square."""
     name, side = spec["name"], spec["shape"][0]
     values = as_numbers(psf, name)
     if values.ndim != 2 or max(values.shape) > side:
         raise ValueError(f"{name} must be [height, width] of at most {side} x {side} pixels, got {list(values.shape)}")
     if bool((values < 0).any()) or not float(values.sum()) > 0:
-        raise ValueError(f"{name} must be nowhere negative and somewhere positive")
+        raise ValueError(f"{name} must not have negative values or be zero everywhere")
     return metadata.padded_psf((values / values.sum()).float(), side).to(y.device)
 
 
@@ -178,20 +178,20 @@ def load(path: str | os.PathLike[str], device: str | None = None) -> Artefact:
     Parameters
     ----------
     path
-        A ``.pt2`` or ``.onnx`` file, or the folder of ``onnx-step`` or ``triton-server``. Loading a ``.pt2`` runs machine code
-        that is in it: load only what you trust.
+        A ``.pt2`` or ``.onnx`` file, or the folder of ``onnx-step`` or ``triton-server``. Loading a ``.pt2`` runs the code
+        in it: load only what you trust.
     device
-        ``cpu`` or ``cuda``; where it was exported on if not given. A ``.pt2`` runs nowhere else.
+        ``cpu`` or ``cuda``; if not given, the device it was exported on. A ``.pt2`` runs on no other.
 
     Returns
     -------
     Artefact
-        With the call of a `fastreg.Restorer`.
+        Called like a `fastreg.Restorer`.
 
     Raises
     ------
     ValueError
-        If it is missing, damaged, not made by fastreg, or cannot run on this machine and that device.
+        If it is missing, damaged, not made by fastreg, or cannot run on this machine and device.
     """
     path = Path(path)
     if not path.exists():
@@ -201,12 +201,12 @@ def load(path: str | os.PathLike[str], device: str | None = None) -> Artefact:
     kind = _format_of(path)
     description, run = formats.find(kind).backend.open(path, device)
     if description["format"] not in (_WHOLE_ONNX if kind in _WHOLE_ONNX else (kind,)):
-        raise ValueError(f"{path} is {kind}, but its metadata say {description['format']}")
+        raise ValueError(f"{path} is a file of the format {kind}, but its metadata name {description['format']}")
     return Artefact(path, description, run)
 
 
 def _format_of(path: Path) -> str:
-    """The format whose module is to read a file or folder, by its first bytes or its files."""
+    """The format of a file or folder, recognised by its first bytes or its files."""
     if path.is_dir():
         if (path / "fastreg.json").is_file():
             return "onnx-step"

@@ -1,4 +1,4 @@
-"""What an artefact says of itself: one JSON object, the same in every format, made of what its parts say of themselves."""
+"""The metadata of an artefact: one JSON object, the same in every format, which describes its parts, inputs and outputs."""
 
 from __future__ import annotations
 
@@ -27,12 +27,12 @@ _REQUIRED = (
 
 
 def build(restorer: Restorer, format_name: str, options: Options) -> Metadata:
-    """Describe the artefact that is to be made of a restorer; its parity report is still missing.
+    """Describe the artefact to be made of a restorer; its parity report is added later.
 
     Raises
     ------
     ExportError
-        If the operator cannot be exported so.
+        If the operator cannot be exported with these options.
     """
     operator, prior, solver = restorer.operator, restorer.prior, restorer.solver
     given = ports.open_inputs(operator, options)
@@ -67,9 +67,9 @@ def build(restorer: Restorer, format_name: str, options: Options) -> Metadata:
 
 
 def parse(text: str | bytes | None, path: Path) -> Metadata:
-    """Metadata from JSON; raises `ValueError` where the file is not a fastreg artefact of a schema this version knows."""
+    """Metadata from JSON; raises `ValueError` if they are not from a fastreg artefact of a schema that this version reads."""
     if not text:
-        raise ValueError(f"{path} carries no fastreg metadata: it was not made by fastreg export")
+        raise ValueError(f"{path} has no fastreg metadata: it was not made by fastreg export")
     try:
         result = json.loads(text)
     except (ValueError, RecursionError) as error:
@@ -85,7 +85,7 @@ def parse(text: str | bytes | None, path: Path) -> Metadata:
     try:
         description_checks.check(result)
     except ValueError as error:
-        raise ValueError(f"the fastreg metadata of {path} cannot be right: {error}") from error
+        raise ValueError(f"the fastreg metadata of {path} are wrong: {error}") from error
     return result
 
 
@@ -95,13 +95,13 @@ def dump(metadata: Metadata) -> str:
 
 
 def weight_rule(metadata: Metadata) -> WeightRule | None:
-    """The rule that gives the weight where none is passed."""
+    """The rule that gives the weight if a call gives none."""
     rule = metadata.get("weight_rule")
     return WeightRule(rule["pairs"], rule["exponent"]) if rule else None
 
 
 def padded_psf(psf: torch.Tensor, side: int) -> torch.Tensor:
-    """A PSF in a square of zeros, its centre (side // 2 of each) at the centre."""
+    """A PSF in a square of zeros, its centre ``(height // 2, width // 2)`` at ``(side // 2, side // 2)``."""
     height, width = psf.shape
     top, left = side // 2 - height // 2, side // 2 - width // 2
     return torch.nn.functional.pad(psf, (left, side - width - left, top, side - height - top)).contiguous()

@@ -1,4 +1,4 @@
-"""What the ONNX formats share: making a graph, its metadata, and a session that runs it where it says."""
+"""What the ONNX formats share: making a graph, its metadata, and a session that runs it on its device."""
 
 from __future__ import annotations
 
@@ -25,9 +25,9 @@ _PROVIDERS = {"cpu": "CPUExecutionProvider", "cuda": "CUDAExecutionProvider"}
 
 
 def save(program: ExportedProgram, inputs: Sequence[str], outputs: Sequence[str], path: Path, opset: int) -> None:
-    """Translate a program.
+    """Translate a program to ONNX.
 
-    Its optimiser stays off: that takes constants below 1e-8 for zero and deletes their addition.
+    The optimiser of the exporter is off: it treats constants below 1e-8 as zero and deletes their addition.
 
     Raises
     ------
@@ -72,16 +72,14 @@ def stamp(path: Path, description: Metadata) -> None:
 
 
 def check_file(path: Path) -> None:
-    """Raise `ValueError` where the bytes of a stamped file do not have the checksum in it; its digits count as zeros."""
+    """Raise `ValueError` if a file does not have the checksum in its metadata, whose own digits count as zeros."""
     try:
         data = path.read_bytes()
     except OSError as error:
         raise ValueError(f"{path} cannot be read: {error}") from error
     before, mark, after = data.partition(_MARK)
     if not mark or len(after) < len(_NO_DIGEST):
-        raise ValueError(
-            f"{path} carries no fastreg metadata: it is not a whole file, or was not made by fastreg export"
-        )
+        raise ValueError(f"{path} has no fastreg metadata: it is truncated, or was not made by fastreg export")
     zeroed = before + mark + _NO_DIGEST + after[len(_NO_DIGEST) :]
     if hashlib.sha256(zeroed).hexdigest().encode() != after[: len(_NO_DIGEST)]:
         raise ValueError(f"{path} is damaged: the checksum of its bytes is wrong")
@@ -93,7 +91,7 @@ def description_of(session: Any, path: Path) -> Metadata:
 
 
 def session(path: Path, device: str, precision: str = "ieee") -> Any:
-    """A session with every graph optimisation on, on the provider of a device and no other.
+    """A session with all graph optimisations, on the provider of a device and no other.
 
     Raises
     ------
@@ -113,7 +111,7 @@ def session(path: Path, device: str, precision: str = "ieee") -> Any:
     settings.log_severity_level = 3
     arguments = {"use_tf32": "1" if precision == "tf32" else "0"} if device == "cuda" else {}
     try:
-        # without the fall-back, by which a session that fails starts again on the CPU
+        # without the fallback, which would start a session again on the CPU if it fails
         result = onnxruntime.InferenceSession(
             str(path), settings, providers=[(provider, arguments)], enable_fallback=False
         )
@@ -219,7 +217,7 @@ def _graphs(graph: Any) -> Iterator[Any]:
 
 @contextlib.contextmanager
 def _quiet() -> Iterator[None]:
-    """The exporter reports its progress, and every package that it could also have used."""
+    """Silence the exporter, which reports its progress and every optional package that it did not find."""
     logger = logging.getLogger("torch.onnx")
     level = logger.level
     logger.setLevel(logging.ERROR)

@@ -1,4 +1,4 @@
-"""The gate: an artefact, loaded as it will be used, against the eager float32 solve."""
+"""The comparison of a loaded artefact with the eager float32 solve."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def compare(artefact: Artefact, cases: Sequence[Case]) -> Report:
 
 
 def judge(artefact: Artefact, cases: Sequence[Case], restorer: Restorer) -> Report:
-    """`compare`; where a float32 artefact fails, the report also says how far rounding alone moves the eager solve."""
+    """`compare`; if a float32 artefact fails, the report also says how far rounding alone moves the eager solve."""
     report = compare(artefact, cases)
     precision = artefact.metadata["precision"]
     if report.status == "passed" or not report.finite:

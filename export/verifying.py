@@ -1,4 +1,4 @@
-"""Repeating the comparison anywhere: the restorer is built again from the metadata and the model."""
+"""Repeating the comparison on any machine: the restorer is built again from the metadata and the model."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def verify(
     Raises
     ------
     ValueError
-        If the artefact cannot be loaded, or the model is not known or another one.
+        If the artefact cannot be loaded, or the model is missing or has other weights.
     """
     artefact = load(path, device)
     restorer = rebuild(artefact, prior)
@@ -53,7 +53,7 @@ def rebuild(artefact: Artefact, prior: str | os.PathLike[str] | None = None) -> 
     about = artefact.metadata
     name = prior if prior is not None else about["prior"].get("name")
     if name is None:
-        raise ValueError(f"{artefact.path} does not name its model: give its file")
+        raise ValueError(f"{artefact.path} does not name its model: give the file of the model as prior")
     model = models.load(name)
     if models.fingerprint(model) != about["prior"].get("weights_sha256"):
         raise ValueError(f"the model {name} is not the one in {artefact.path}: its weights have another hash")

@@ -1,4 +1,4 @@
-"""What every linear degradation offers."""
+"""The interface of linear degradations."""
 
 from __future__ import annotations
 
@@ -18,18 +18,18 @@ from fastreg.operators.conjugate_gradients import conjugate_gradients, inner
 
 @dataclasses.dataclass(frozen=True)
 class Measurement:
-    """What an operator makes of images ``[B, C, H, W]``: measurements ``[B, c, h, w]`` with H = scale h + margin.
+    """The form of measurements ``[B, c, h, w]`` of images ``[B, C, H, W]``: H = scale h + margin, and the same for W.
 
     Parameters
     ----------
     channels
-        Channels c of a measurement; None if it has those of the image.
+        Channels c of a measurement; None if it has as many as the image.
     image_channels
-        Channels C that the image must have; None for any.
+        Channels C that the image must have; None for any number.
     scale
-        Pixels of the image for one of the measurement, along each side.
+        How many times larger each side of the image is.
     margin
-        Rows and columns that the image has beyond that.
+        Rows and columns that the image has in addition.
     dtype
         ``float32`` or ``complex64``, for images in float32.
     """
@@ -41,7 +41,7 @@ class Measurement:
     dtype: str = "float32"
 
     def image_shape(self, measurement: Sequence[int], channels: int | None = None) -> tuple[int, int, int, int]:
-        """Shape of the image that a measurement of a shape came from; `channels` decides where the measurement does not."""
+        """Shape of the image for a measurement of a given shape; `channels` is used if the operator leaves them open."""
         batch, c, h, w = measurement[:4]
         if self.image_channels is not None:
             c = self.image_channels
@@ -52,7 +52,7 @@ class Measurement:
 
 @dataclasses.dataclass(frozen=True)
 class Input:
-    """A tensor that the constructor of an operator takes and keeps as a buffer, and that can be an input of a program.
+    """A tensor of an operator, an argument of its constructor and a buffer, that can be an input of a compiled program.
 
     Parameters
     ----------
@@ -60,7 +60,8 @@ class Input:
         ``"psf"``: not negative, with a sum of one, ``[k_h, k_w]``. ``"mask"``: weights in [0, 1], kept as
         ``[B or 1, c or 1, h or 1, w or 1]``.
     sized
-        Whether it has the size of a measurement. It is then always an input of an exported program; any other only on request.
+        Whether it has the size of a measurement. It is then always an input of an exported program; other tensors only on
+        request.
     """
 
     content: str
@@ -70,17 +71,17 @@ class Input:
 class LinearOperator(nn.Module, abc.ABC):
     """A linear degradation A from images ``[B, C, H, W]`` to measurements ``[B, c, h, w]``, real or complex.
 
-    Subclasses give `kind`, `task`, `forward` and `adjoint`, and `measurement` where it is not of the size of the image;
-    everything else has a default that holds for any operator, and is overridden where there is a closed form. All methods are
-    pure and ask nothing of the host, so that a solve can be compiled. Parameters of an operator (a PSF, a mask) are buffers and
-    move with `to`.
+    Subclasses define `kind`, `task`, `forward` and `adjoint`, and `measurement` if measurements do not have the shape of the
+    image; everything else has a default for any operator, and is overridden where there is a closed form. Methods are pure
+    functions and do not branch on values of tensors, so that a solve can be compiled. The PSF or mask of an operator is a
+    buffer and moves with `to`.
     """
 
     #: Name of the class in `fastreg.operators.OPERATORS`.
     kind: ClassVar[str]
-    #: What undoing the degradation is called: the name in `fastreg.tasks.TASKS`, and in model cards.
+    #: Name of the task that undoes the degradation, in `fastreg.tasks.TASKS` and in model cards.
     task: ClassVar[str]
-    #: Buffers that can be inputs of a program, by their names; the constructor takes them under the same names.
+    #: Buffers that can be inputs of a compiled program, by name; the arguments of the constructor have the same names.
     inputs: ClassVar[Mapping[str, Input]] = MappingProxyType({})
     #: Conjugate gradient steps of the default `proximal`.
     proximal_iterations: int = 25
@@ -96,12 +97,12 @@ class LinearOperator(nn.Module, abc.ABC):
 
     @property
     def selects(self) -> bool:
-        """Whether every measured value is one value of the image, or zero: then any separable fidelity has a proximal map."""
+        """Whether every measured value is a value of the image or zero, so that any separable fidelity has a proximal map."""
         return False
 
     @property
     def settings(self) -> dict[str, Any]:
-        """Arguments of the constructor but for `inputs`, as plain JSON values."""
+        """Arguments of the constructor except `inputs`, as plain JSON values."""
         return {}
 
     def replaced(self, **tensors: Any) -> Self:
@@ -110,7 +111,7 @@ class LinearOperator(nn.Module, abc.ABC):
         return type(self)(**self.settings, **kept, **tensors)
 
     def measurement(self) -> Measurement:
-        """How measurements relate to images; of the same shape unless an operator says otherwise."""
+        """The form of measurements; by default they have the shape of the image."""
         return Measurement()
 
     @abc.abstractmethod
@@ -130,7 +131,7 @@ class LinearOperator(nn.Module, abc.ABC):
         return self.adjoint(self(x))
 
     def initial(self, y: Tensor) -> Tensor:
-        """First image for an iteration, made from a measurement: `y` itself unless an operator knows better."""
+        """Image to start a solver from, computed from a measurement; by default `y` itself."""
         return y
 
     def image_shape(self, measurement: Sequence[int]) -> tuple[int, ...]:
@@ -138,16 +139,16 @@ class LinearOperator(nn.Module, abc.ABC):
         return self.measurement().image_shape(measurement)
 
     def observe(self, x: Tensor, sigma: float | Tensor, generator: torch.Generator | None = None) -> Tensor:
-        """A x with white Gaussian noise of standard deviation `sigma` on all that was measured.
+        """A x with white Gaussian noise of standard deviation `sigma` on everything that was measured.
 
         Parameters
         ----------
         x
             Images ``[B, C, H, W]``.
         sigma
-            A number, or ``[B]``; of the real part and of the imaginary part each, where measurements are complex.
+            A number, or ``[B]``; for complex measurements it holds for the real and the imaginary part each.
         generator
-            On the CPU; noise is drawn there, so that it is the same on every device.
+            A generator on the CPU, where noise is drawn, so that it is the same on every device.
         """
         clean: Tensor = self(x)
         noise = torch.randn(clean.shape, generator=generator, dtype=clean.dtype, device="cpu").to(clean.device)
@@ -157,16 +158,16 @@ class LinearOperator(nn.Module, abc.ABC):
         return clean + level * self.measured(noise)
 
     def measured(self, y: Tensor) -> Tensor:
-        """`y` with zeros where this operator measures nothing."""
+        """`y` with zeros where nothing was measured."""
         return y
 
     def check(self, y: Tensor) -> None:
-        """Raise where `y` cannot be a measurement of this operator.
+        """Raise if `y` cannot be a measurement of this operator.
 
         Raises
         ------
         TypeError
-            If `y` is not a tensor of floating-point numbers, complex where measurements are.
+            If `y` is not a tensor of floating-point numbers, or of complex ones if measurements are complex.
         ValueError
             If `y` has a shape that the operator cannot have produced.
         """
@@ -219,7 +220,7 @@ class LinearOperator(nn.Module, abc.ABC):
         return z - self.adjoint(u)
 
     def preconditioner(self, y: Tensor, step: Tensor | float) -> Callable[[Tensor], Tensor] | None:
-        """An approximation of (I + step A A*)^-1, for measurements of the size of `y`; None where an operator knows none."""
+        """An approximation of (I + step A A*)^-1 for measurements of the size of `y`; None if there is none."""
         return None
 
     @property
@@ -295,7 +296,7 @@ def check_mask(mask: Any) -> Tensor:
 
 
 def fit_mask(mask: Tensor, y: Tensor) -> None:
-    """Raise `ValueError` where a mask ``[B, C, H, W]`` does not fit measurements `y`."""
+    """Raise `ValueError` if a mask ``[B, C, H, W]`` does not fit measurements `y`."""
     batch, channels, height, width = mask.shape
     if tuple(y.shape[-2:]) != (height, width):
         raise ValueError(

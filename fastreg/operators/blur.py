@@ -21,7 +21,7 @@ from fastreg.operators.base import Input, LinearOperator, Measurement, as_number
 
 
 class _Decided(NamedTuple):
-    """The method for the values that a PSF had: any other tensor, or a later version of it, is decided anew."""
+    """The method chosen for the values of a PSF; for another tensor, or a later version of it, it is chosen again."""
 
     psf: Tensor
     version: int
@@ -33,7 +33,7 @@ class Blur(LinearOperator):
 
     .. math:: (A x)(i) = \\sum_j h(j)\\, x(i - j + c), \\quad c = (\\lfloor k_h / 2 \\rfloor, \\lfloor k_w / 2 \\rfloor)
 
-    Images are ``[B, C, H, W]``. Measurements have the same size, but for `valid`, where they are ``[B, C, H - k_h + 1,
+    Images are ``[B, C, H, W]``. Measurements have the same size, except for `valid`, where they are ``[B, C, H - k_h + 1,
     W - k_w + 1]``.
 
     Parameters
@@ -42,11 +42,11 @@ class Blur(LinearOperator):
         The PSF h, ``[k_h, k_w]``, with sides odd or even. Kept as the buffer `psf`.
     boundary
         What lies beyond the border of the image: ``circular``, ``reflect`` (mirrored about the outermost pixel),
-        ``replicate``, ``zero``; or ``valid``, where the measurement has only those pixels that see nothing beyond it.
+        ``replicate``, ``zero``; or ``valid``: the measurement has only the pixels that do not depend on anything beyond it.
     normalize
-        Divide the PSF by its sum, so that brightness is kept. If false it is taken as it stands.
+        Divide the PSF by its sum, so that brightness is kept. If false, use it unchanged.
     dtype
-        float32 or float64, in which the PSF is kept. Images of another dtype get a PSF in theirs.
+        float32 or float64, the dtype of the buffer. It is converted for images of another dtype.
 
     Raises
     ------
@@ -61,14 +61,14 @@ class Blur(LinearOperator):
     The same values as ``scipy.ndimage.convolve`` with the modes wrap, mirror, nearest and constant, and for `valid` as
     ``scipy.signal.convolve2d``.
 
-    How it is computed is decided from the number of taps that are not zero, when the PSF is set, and can be asked for:
-    ``print(blur.plan((1, 3, 512, 512)).explain())``. Exported programs, whose PSF may be an input, go by its size.
+    The method of computation is chosen from the number of non-zero taps when the PSF is set;
+    ``print(blur.plan((1, 3, 512, 512)).explain())`` shows it. Exported programs, whose PSF may be an input, choose by its size.
     """
 
     kind = "blur"
     task = "deblur"
     inputs = MappingProxyType({"psf": Input("psf")})
-    #: A whole half-quadratic splitting with a denoiser, 7x7 Gaussian and camera shake, comes to 0.012 dB of exact data steps.
+    #: Half-quadratic splitting with a denoiser, for a 7x7 Gaussian and camera shake, is within 0.012 dB of exact data steps.
     proximal_iterations = 6
     #: Whether fast Fourier transforms can be used.
     fast_transforms = True
@@ -97,7 +97,7 @@ class Blur(LinearOperator):
         self.prepare()
 
     def __getstate__(self) -> dict[str, Any]:
-        """Copies and pickles leave behind what can be decided again."""
+        """Copies and pickles leave out the method, which is chosen again."""
         return {**self.__dict__, "_decided": None}
 
     def extra_repr(self) -> str:
@@ -112,11 +112,11 @@ class Blur(LinearOperator):
 
     @property
     def settings(self) -> dict[str, Any]:
-        """Arguments of the constructor but for the PSF, as plain JSON values; the PSF is kept as it stands."""
+        """Arguments of the constructor except the PSF, as plain JSON values; the buffer is already normalized."""
         return {"boundary": self.boundary, "normalize": False}
 
     def measurement(self) -> Measurement:
-        """Of the size of the image; smaller by the PSF less one pixel for `valid`."""
+        """The size of the image; for `valid` smaller by the size of the PSF less one pixel."""
         if self.boundary != "valid":
             return Measurement()
         return Measurement(margin=(self.psf.shape[0] - 1, self.psf.shape[1] - 1))

@@ -1,4 +1,4 @@
-"""Fewer pixels after a blur."""
+"""Blur followed by down-sampling."""
 
 from __future__ import annotations
 
@@ -25,8 +25,8 @@ class Downsample(Blur):
     Parameters
     ----------
     psf
-        The PSF h in pixels of the image, as `Blur` takes it. By default a Gaussian against aliasing, of standard deviation 0.4 s
-        and 2 s + 1 pixels.
+        The PSF h in pixels of the image, as for `Blur`. By default a Gaussian of standard deviation 0.4 s and 2 s + 1 pixels,
+        against aliasing.
     factor
         The factor s, at least 2.
     boundary
@@ -47,7 +47,7 @@ class Downsample(Blur):
 
     kind = "downsample"
     task = "super-resolve"
-    #: Measured pixels are so far from each other that there is little to undo: for the default PSF one step is enough.
+    #: Neighbouring measurements share few pixels of the image, so that few steps suffice: for the default PSF one is enough.
     proximal_iterations = 4
 
     def __init__(

@@ -12,14 +12,14 @@ from torch import Tensor
 from fastreg.operators.base import Input, LinearOperator, check_mask, fit_mask
 from fastreg.operators.conjugate_gradients import conjugate_gradients
 
-# How much a coarser scale of `initial` counts against the pixels that a finer one sees.
+# Weight of a coarser scale of `initial` relative to the measured pixels of the next finer one.
 _PRIOR = 0.003
-# How much the grey that stands in for an image of which nothing is known counts against one measured pixel.
+# Weight of the value one half, which fills an image without measured pixels, relative to one measured pixel.
 _GREY = 1e-6
-# Scales of `initial`: the widest window reaches 2 (2^8 - 1) pixels to each side.
+# Number of scales of `initial`: the widest window reaches 2 (2^8 - 1) pixels to each side.
 _SCALES = 8
-# Conjugate gradient steps that make the filling of `initial` biharmonic: it is near enough that 10 suffice where four pixels of
-# five are missing at random (to 0.02 dB of the limit).
+# Conjugate gradient steps towards the biharmonic filling of `initial`: with four of five pixels missing at random, 10 come within
+# 0.02 dB of the limit.
 _SMOOTHING_STEPS = 20
 
 
@@ -97,20 +97,19 @@ class Mask(LinearOperator):
         .. math:: f_k = \\frac{w_k * (m y) + \\tau f_{k+1}}{w_k * m^2 + \\tau}, \\quad
             g = f_0 - m \\odot (m \\odot f_0 - y), \\quad x = \\arg\\min_{x = g \\text{ where } m > 0} \\|\\Delta x\\|^2
 
-        First weighted means of the measured pixels in growing windows, from the widest to the narrowest, beginning with the
-        mean of all measured pixels (one half where there is none). The second formula is a gradient step: it keeps y where
-        m is one, and f where m is zero. From there a fixed number of conjugate gradients towards the third: it converges
-        where single pixels are missing, and changes wide holes near their rims. What overshoots the
-        range of the means is clipped.
+        The first formula takes weighted means of the measured pixels in windows, from the widest to the narrowest, beginning
+        with the mean of all measured pixels (one half if there are none). The second is a gradient step, which keeps y where m
+        is one and f where m is zero. A fixed number of conjugate gradient steps then approaches the third: they converge where
+        single pixels are missing, and in wide holes change the pixels near the rim. The result is clipped to the range of g.
 
         Notes
         -----
-        The windows are those of a wavelet transform with holes: the B3-spline (1, 4, 6, 4, 1) / 16, twice as wide at
-        each scale. That needs no pyramid, so that the program is the same for all sizes. Normalised convolution is due
-        to H. Knutsson and C.-F. Westin, "Normalized and differential convolution", CVPR 1993.
+        The windows are the B3-spline (1, 4, 6, 4, 1) / 16 with its taps twice as far from each other at each scale, as in the
+        à trous wavelet transform. Without a pyramid the program is the same for all sizes. Normalised convolution: H. Knutsson
+        and C.-F. Westin, "Normalized and differential convolution", CVPR 1993.
         """
         mask = self.mask.to(y.dtype)
-        known = torch.where(mask > 0, y, 0)  # whatever stands where nothing was measured does not count
+        known = torch.where(mask > 0, y, 0)  # values where nothing was measured are ignored
         values, weights = mask * known, mask.square()
         windows = []
         for scale in range(_SCALES):
@@ -125,7 +124,7 @@ class Mask(LinearOperator):
 
 
 def _smooth(x: Tensor, spacing: int) -> Tensor:
-    """Convolve every channel with the B3-spline whose taps are `spacing` pixels apart; beyond the border x is zero."""
+    """Convolve every channel with the B3-spline with `spacing` pixels between its taps; x is zero beyond the border."""
     taps = torch.tensor([1.0, 4.0, 6.0, 4.0, 1.0], dtype=x.dtype, device=x.device) / 16
     planes = x.reshape(-1, 1, *x.shape[-2:])
     planes = F.conv2d(planes, taps.reshape(1, 1, 5, 1), padding=(2 * spacing, 0), dilation=(spacing, 1))
@@ -134,7 +133,7 @@ def _smooth(x: Tensor, spacing: int) -> Tensor:
 
 
 def _biharmonic(x: Tensor, missing: Tensor) -> Tensor:
-    """Lower \\|Laplacian(x)\\|^2 over the pixels where `missing` is one, by conjugate gradients, within the range of x."""
+    """Reduce \\|Laplacian(x)\\|^2 over the pixels where `missing` is one, by conjugate gradients, within the range of x."""
     low, high = x.amin((1, 2, 3), keepdim=True), x.amax((1, 2, 3), keepdim=True)
     gap = conjugate_gradients(
         lambda d: missing * _laplacian(_laplacian(d)), -missing * _laplacian(_laplacian(x)), _SMOOTHING_STEPS

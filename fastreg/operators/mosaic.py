@@ -1,4 +1,4 @@
-"""One colour a pixel, as behind the colour filters of a camera."""
+"""One colour per pixel, as on the sensor of a camera."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ class Mosaic(LinearOperator):
     Raises
     ------
     ValueError
-        If the pattern is another.
+        If the pattern is none of these.
 
     Notes
     -----

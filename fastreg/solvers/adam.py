@@ -21,19 +21,19 @@ class AdamState(NamedTuple):
 
 
 class Adam(Solver[AdamState]):
-    """Adam with an exponentially decaying rate, from the observation.
+    """Adam with an exponentially decaying rate, started from the observation.
 
     Parameters
     ----------
     iterations
         Number of steps.
     rate
-        Rate of the first step and the one it decays towards, in units of the image range. Step k has the rate
+        Rate of the first step and the rate it decays towards, in units of the image range. Step k has the rate
         ``first * (last / first) ** (k / iterations)``.
     betas
         Decay of the running means.
     epsilon
-        Added to the root of the mean square, in units of the image range (the gradient is `Problem.gradient`).
+        Added to the root of the mean square of the gradient (`Problem.gradient`), in units of the image range.
 
     Raises
     ------
@@ -83,7 +83,7 @@ class Adam(Solver[AdamState]):
         }
 
     def start(self, problem: Problem, y: Tensor) -> AdamState:
-        """The observation (what the operator makes an image of), and zero means."""
+        """The operator's initial image, and zero means."""
         x = problem.operator.initial(y)
         return AdamState(x, torch.zeros_like(x), torch.zeros_like(x))
 

@@ -24,7 +24,7 @@ class ADMM(FixedLevel[ADMMState]):
     .. math::
         v = G(x + w; s), \\quad x \\leftarrow \\text{prox}_{t D \\circ A}(v - w), \\quad w \\leftarrow w + x - v
 
-    The parameters, and what it converges to, are those of `FixedLevel`. The result is what the data step returned.
+    Parameters and fixed points are the same as for `FixedLevel`. The result is the image after the data step.
 
     Notes
     -----
@@ -36,7 +36,7 @@ class ADMM(FixedLevel[ADMMState]):
     state = ADMMState
 
     def start(self, problem: Problem, y: Tensor) -> ADMMState:
-        """What the operator makes an image of, and zero."""
+        """The operator's initial image, and a zero multiplier."""
         x = problem.operator.initial(y)
         return ADMMState(x, torch.zeros_like(x))
 

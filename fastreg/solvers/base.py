@@ -1,4 +1,4 @@
-"""A solve is a schedule folded over one pure step."""
+"""The interface of solvers: a solve applies one step again and again, with the rows of a schedule."""
 
 from __future__ import annotations
 
@@ -18,16 +18,17 @@ State = TypeVar("State", bound=tuple[Tensor, ...])
 class Solver(nn.Module, abc.ABC, Generic[State]):
     """A step rule and its schedule.
 
-    The schedule is a buffer ``[iterations, len(columns)]``; row k holds the numbers of step k. A step is pure: it takes and
-    returns a NamedTuple of tensors and asks nothing of the host. Eager, compiled and exported solves all run the same step.
+    The schedule is a buffer ``[iterations, len(columns)]``; row k has the parameters of step k. A step is a pure function: it
+    takes and returns a NamedTuple of tensors and does not branch on their values. Eager, compiled and exported solves run the
+    same step.
     """
 
     #: Name of the class in `fastreg.solvers.SOLVERS`.
     kind: ClassVar[str]
-    #: What the numbers of a row mean.
+    #: Names of the parameters in a row of the schedule.
     columns: ClassVar[tuple[str, ...]]
-    #: What a step asks of the problem: of ``"prior.energy"``, ``"prior.gradient"``, ``"prior.denoise"``, ``"data.gradient"``,
-    #: ``"data.proximal"``.
+    #: What a step uses, of ``"prior.energy"``, ``"prior.gradient"``, ``"prior.denoise"``, ``"data.gradient"``,
+    #: ``"data.proximal"``, ``"fidelity.proximal"``.
     needs: ClassVar[frozenset[str]]
     #: The NamedTuple of tensors that a step takes and returns.
     state: type[State]
@@ -73,7 +74,7 @@ class Solver(nn.Module, abc.ABC, Generic[State]):
 
 
 def positive(**values: float) -> None:
-    """Raise `ValueError` where an argument, given by its name, is not positive and finite; iterations are a whole number."""
+    """Raise `ValueError` unless all arguments, given by name, are positive and finite; iterations must be a whole number."""
     for name, value in values.items():
         if name == "iterations" and (isinstance(value, bool) or not isinstance(value, numbers.Integral)):
             raise ValueError(f"iterations must be a whole number, got {value!r}")

@@ -25,7 +25,7 @@ def adjoint(z: Tensor) -> Tensor:
 
 
 def project(z: Tensor, radius: Tensor, isotropic: bool) -> Tensor:
-    """The closest differences of a length of at most `radius`: at each pixel the length of both, or each by itself.
+    """The closest differences of at most `radius`: in length at each pixel (isotropic), or each in absolute value.
 
     It is ``z - prox(z)`` with the proximal map of total variation with the weight `radius`.
     """

@@ -23,7 +23,7 @@ class DouglasRachford(FixedLevel[DouglasRachfordState]):
     .. math::
         p \\leftarrow p + G(2 x - p; s) - x, \\quad x \\leftarrow \\text{prox}_{t D \\circ A}(p)
 
-    The parameters, and what it converges to, are those of `FixedLevel`. Its images are those of `ADMM`, and of `PDHG2` with a
+    Parameters and fixed points are the same as for `FixedLevel`. The images are the same as with `ADMM`, and with `PDHG2` at a
     ratio of one.
 
     Notes
@@ -35,7 +35,7 @@ class DouglasRachford(FixedLevel[DouglasRachfordState]):
     state = DouglasRachfordState
 
     def start(self, problem: Problem, y: Tensor) -> DouglasRachfordState:
-        """What the operator makes an image of, twice."""
+        """The operator's initial image, for x and for p."""
         x = problem.operator.initial(y)
         return DouglasRachfordState(x, x)
 

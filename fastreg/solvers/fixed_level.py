@@ -1,4 +1,4 @@
-"""Solvers that put a denoiser at one noise level in the place of a proximal map."""
+"""Solvers with a denoiser at one noise level in the place of a proximal map."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ from fastreg.solvers.base import Solver, State, positive
 class FixedLevel(Solver[State]):
     """What the schemes of Meinhardt et al. have in common.
 
-    With a denoiser G at level s and the step ``t = s^2 / (lambda sigma^2)`` of `Problem.data_step` they all end where
+    With a denoiser G at level s and the step ``t = s^2 / (lambda sigma^2)`` of `Problem.data_step` they all have the fixed points
 
     .. math:: x = G(x - t \\, \\sigma^2 \\nabla_x D(A x, y; \\sigma); s)
 
-    if they end. A penalty parameter gamma, that the paper has besides, would not change the iterates: only alpha / gamma counts,
-    which is t. So here gamma is one.
+    The paper also has a penalty parameter gamma. The iterates depend only on alpha / gamma, which is t here, so that gamma is
+    one.
 
     Parameters
     ----------

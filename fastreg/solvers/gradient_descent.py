@@ -12,7 +12,7 @@ from fastreg.solvers.base import Solver, positive
 
 
 class GradientDescentState(NamedTuple):
-    """Image ``[B, C, H, W]``, and the step size that stands for 1 in the schedule."""
+    """Image ``[B, C, H, W]``, and the step size by which the schedule is multiplied."""
 
     x: Tensor
     unit: Tensor
@@ -29,7 +29,7 @@ class GradientDescent(Solver[GradientDescentState]):
         Number of steps.
     step
         Step relative to 1/||A||^2. For L2 and without a prior any value below 2 decreases the energy; a prior of weight
-        lambda whose gradient has the Lipschitz constant L wants ``2 / (1 + sigma^2 lambda |Omega| L / ||A||^2)``.
+        lambda whose gradient has the Lipschitz constant L lowers the limit to ``2 / (1 + sigma^2 lambda |Omega| L / ||A||^2)``.
 
     Raises
     ------
@@ -59,7 +59,7 @@ class GradientDescent(Solver[GradientDescentState]):
         return {"iterations": self.iterations, "step": self.size}
 
     def start(self, problem: Problem, y: Tensor) -> GradientDescentState:
-        """The observation (what the operator makes an image of)."""
+        """The operator's initial image."""
         x = problem.operator.initial(y)
         return GradientDescentState(x, problem.operator.norm.square().reciprocal().to(x))
 

@@ -18,27 +18,27 @@ class HalfQuadraticSplittingState(NamedTuple):
 
 
 class HalfQuadraticSplitting(Solver[HalfQuadraticSplittingState]):
-    """Data and denoiser in turn, at noise levels that fall from step to step.
+    """Alternates a data step and a denoiser, at noise levels that decrease from step to step.
 
     .. math::
         z = \\arg\\min_z D(A z, y; \\sigma) + \\frac{\\lambda}{2 \\sigma_k^2} \\|z - x\\|^2, \\quad x \\leftarrow G(z; \\sigma_k),
         \\quad \\sigma_k = (\\text{last} \\max(\\sigma, \\text{floor}))^{t_k} \\, \\text{first}^{1 - t_k}
 
-    The column of the schedule is the exponent t_k, from zero to one. The result is what the denoiser returned last: it is free of
-    the noise of the observation, that the data step would bring back.
+    The column of the schedule is the exponent t_k, from zero to one. The result is the last output of the denoiser: after a data
+    step it would contain the noise of the observation again.
 
     Parameters
     ----------
     iterations
-        Number of steps, each with one evaluation of the denoiser. A single one is at the last level: on the identity, plain
-        denoising.
+        Number of steps, each with one evaluation of the denoiser. A single step is at the last level: for the identity this is
+        plain denoising.
     first
         Noise level of the first step, in units of the image range: about the error of the first image.
     floor
-        Smallest noise of the observation that the levels go by.
+        Lower limit on the noise level of the observation, sigma in the formula.
     last
-        Noise level of the last step as a multiple of that noise. One removes all of it, as the denoiser alone would; with less
-        the measured pixels count more.
+        Noise level of the last step as a multiple of that noise. One removes all of it, as the denoiser alone would; a smaller
+        value stays closer to the measured pixels.
 
     Raises
     ------
@@ -71,7 +71,7 @@ class HalfQuadraticSplitting(Solver[HalfQuadraticSplittingState]):
         return {"iterations": self.iterations, "first": self.first, "floor": self.floor, "last": self.last}
 
     def start(self, problem: Problem, y: Tensor) -> HalfQuadraticSplittingState:
-        """What the operator makes an image of."""
+        """The operator's initial image."""
         return HalfQuadraticSplittingState(problem.operator.initial(y))
 
     def step(

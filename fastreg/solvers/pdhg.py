@@ -24,13 +24,13 @@ class PDHG2State(NamedTuple):
 
 
 class PDHG2(FixedLevel[PDHG2State]):
-    """Primal-dual hybrid gradients, the proximal map of the data as the primal step; optionally with total variation.
+    """Primal-dual hybrid gradients with the proximal map of the data as the primal step; optionally with total variation.
 
     .. math::
         w \\leftarrow w + \\bar x - G(w + \\bar x; s), \\quad q \\leftarrow P_\\beta(q + \\nabla \\bar x), \\quad
         x^+ = \\text{prox}_{c t D \\circ A}(x - c (w + \\nabla^* q)), \\quad \\bar x \\leftarrow 2 x^+ - x
 
-    with P the projection onto the differences of a length of at most beta. The fixed points are those of `FixedLevel`, for any
+    with P the projection onto differences of a length of at most beta. The fixed points are the same as for `FixedLevel`, for any
     ratio c; with total variation they are the minimisers of ``t D(A x) + s^2 R(x) + beta TV(x)``.
 
     Parameters
@@ -38,12 +38,12 @@ class PDHG2(FixedLevel[PDHG2State]):
     iterations, level
         See `FixedLevel`.
     total_variation
-        beta as a multiple of the noise level s; zero for none. Differences across the border do not count.
+        beta as a multiple of the noise level s; zero for none. There are no differences across the border.
     isotropic
-        Whether both differences of a pixel count by their length together, or each by its absolute value.
+        Whether total variation sums the length of the gradient of each pixel, or the absolute values of its two differences.
     ratio
-        Product c of primal and dual step. The method converges for ``c ||K||^2 <= 1`` with K the identity, of norm 1, or the
-        identity on top of the differences, of a squared norm of 9. By default the largest such number.
+        Product c of primal and dual step. The method converges for ``c ||K||^2 <= 1``, where K is the identity (norm 1), or the
+        identity stacked on the differences (squared norm at most 9). By default the largest such c.
 
     Raises
     ------
@@ -82,7 +82,7 @@ class PDHG2(FixedLevel[PDHG2State]):
         return super().settings | own
 
     def start(self, problem: Problem, y: Tensor) -> PDHG2State:
-        """What the operator makes an image of, and zeros."""
+        """The operator's initial image, and zeros."""
         x = problem.operator.initial(y)
         return PDHG2State(x, x, torch.zeros_like(x), torch.zeros_like(torch.cat([x, x], 1)))
 
@@ -115,13 +115,13 @@ class PDHG1State(NamedTuple):
 
 
 class PDHG1(FixedLevel[PDHG1State]):
-    """Primal-dual hybrid gradients that split the fidelity from the operator: for any fidelity with any operator.
+    """Primal-dual hybrid gradients that treat fidelity and operator separately: for any fidelity with any operator.
 
     .. math::
         q \\leftarrow q + A \\bar x - \\text{prox}_{t D}(q + A \\bar x), \\quad w \\leftarrow w + \\bar x - G(w + \\bar x; s),
         \\quad x^+ = x - c (A^* q + w), \\quad \\bar x \\leftarrow 2 x^+ - x
 
-    The fixed points are those of `FixedLevel`. It needs more steps than the solvers that invert the operator.
+    The fixed points are the same as for `FixedLevel`. It needs more steps than the solvers that invert the operator.
 
     Parameters
     ----------
@@ -155,7 +155,7 @@ class PDHG1(FixedLevel[PDHG1State]):
         return super().settings | {"ratio": self.ratio}
 
     def start(self, problem: Problem, y: Tensor) -> PDHG1State:
-        """What the operator makes an image of, and zeros."""
+        """The operator's initial image, and zeros."""
         x = problem.operator.initial(y)
         unit = (1 + problem.operator.norm.square()).reciprocal().to(x)
         return PDHG1State(x, x, torch.zeros_like(x), torch.zeros_like(y), unit)

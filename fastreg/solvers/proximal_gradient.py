@@ -1,4 +1,4 @@
-"""Proximal gradients: one part of the objective by its gradient, the other by its proximal map."""
+"""Proximal gradient methods: a gradient step on one part of the objective, the proximal map of the other."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from fastreg.solvers.base import Solver, positive
 
 
 class ProximalGradientState(NamedTuple):
-    """Image ``[B, C, H, W]``, and the step that stands for 1 in the schedule."""
+    """Image ``[B, C, H, W]``, and the step size by which the schedule is multiplied."""
 
     x: Tensor
     unit: Tensor
@@ -33,7 +33,7 @@ class ProximalGradient(Solver[ProximalGradientState]):
     iterations
         Number of steps.
     step
-        Step relative to 1/||A||^2; below 2 for L2. Other fidelities have to be as smooth: L1 is not.
+        Step relative to 1/||A||^2; below 2 for L2. Other fidelities need a gradient as smooth as the one of L2; L1 has none.
 
     Raises
     ------
@@ -61,7 +61,7 @@ class ProximalGradient(Solver[ProximalGradientState]):
         return {"iterations": self.iterations, "step": self.size}
 
     def start(self, problem: Problem, y: Tensor) -> ProximalGradientState:
-        """What the operator makes an image of."""
+        """The operator's initial image."""
         x = problem.operator.initial(y)
         return ProximalGradientState(x, problem.operator.norm.square().reciprocal().to(x))
 
@@ -122,7 +122,7 @@ class ForwardBackward(Solver[ForwardBackwardState]):
         return {"iterations": self.iterations, "step": self.size}
 
     def start(self, problem: Problem, y: Tensor) -> ForwardBackwardState:
-        """What the operator makes an image of."""
+        """The operator's initial image."""
         return ForwardBackwardState(problem.operator.initial(y))
 
     def step(self, problem: Problem, y: Tensor, state: ForwardBackwardState, row: Tensor) -> ForwardBackwardState:

@@ -88,7 +88,7 @@ def test_all_formats_against_one_reference(run, model, made, tmp_path, monkeypat
         (("--task", "denoise", "--psf", "input"), "denoise takes no --psf"),
         (("--task", "denoise", "--format", "engine"), "format must be one of aoti"),
         (("--task", "denoise", "--format", "onnx"), "ends in .onnx"),
-        (("--task", "denoise", "--precision", "fp16"), "has the precisions"),
+        (("--task", "denoise", "--precision", "fp16"), "must be ieee"),
         (("--task", "deblur", "--psf", "input", "--boundary", "valid"), "cannot be an input"),
     ],
 )

@@ -95,7 +95,7 @@ CompileOption = Annotated[
     Compile,
     typer.Option(
         "--compile",
-        help="Compile the solver, which takes up to a minute: auto does where enough pixels are to be restored.",
+        help="Compile the solver, which takes up to a minute; auto: if there are enough pixels to restore.",
     ),
 ]
 

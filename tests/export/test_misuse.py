@@ -196,7 +196,7 @@ def test_options_that_do_not_fit_are_refused(restorers, tmp_path, model):
         ("engine", Options(), "format must be one of aoti"),
         ("aoti", Options(opset=21), "aoti does not take opset=21"),
         ("onnx", Options(instances=2), "onnx does not take instances=2"),
-        ("onnx", Options(precision="bf16"), "precisions ieee"),
+        ("onnx", Options(precision="bf16"), "must be ieee"),
         ("aoti", Options(precision="tf32"), "on cpu must be ieee or bf16"),
         ("aoti", Options(psf_side=25), "takes no PSF"),
         ("onnx", Options(), r"ends in \.onnx"),

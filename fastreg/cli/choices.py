@@ -95,7 +95,7 @@ CompileOption = Annotated[
     Compile,
     typer.Option(
         "--compile",
-        help="Compile the solver, which takes up to a minute; auto: if there are enough pixels to restore.",
+        help="Compile the solver, which can take minutes; auto: if there are enough pixels to restore.",
     ),
 ]
 

@@ -16,9 +16,9 @@ COMPILE_MODES = ("auto", "always", "never")
 FASTEST_FIRST = ("fp16", "bf16", "tf32", "ieee")
 #: Fewer pixels are restored in float32: judging another precision takes as long as restoring 60 000 pixels in both precisions.
 JUDGED_PIXELS = 250_000
-#: Additional seconds of the first call of a compiled restorer, with an empty cache, on two cores of a Zen 4.
-COMPILE_SECONDS = 40.0
-#: Seconds that compiling saves per pixel and iteration: U-Net in bf16 or float32 on one core of that CPU, by CPU time.
+#: Additional seconds of the first call of a compiled U-Net, with an empty cache, on one core of a Zen 4, by CPU time.
+COMPILE_SECONDS = 180.0
+#: Seconds that compiling saves per pixel and iteration, measured likewise, in bf16 or float32.
 SAVED_ON_CPU = 1.6e-7
 #: The same in fp16, bf16 and tf32 on an H200: 254 less 35 ms for 50 iterations of the released critic on 512 x 512 pixels.
 SAVED_ON_CUDA = 1.6e-8
@@ -46,7 +46,7 @@ def compile(
     Returns
     -------
     CompiledRestorer
-        With copies of all parts. The first call compiles (seconds to a minute).
+        With copies of all parts. The first call compiles: seconds with small critics, minutes with the U-Net on a CPU.
 
     Raises
     ------

@@ -16,7 +16,8 @@ COMPILE_MODES = ("auto", "always", "never")
 FASTEST_FIRST = ("fp16", "bf16", "tf32", "ieee")
 #: Fewer pixels are restored in float32: judging another precision takes as long as restoring 60 000 pixels in both precisions.
 JUDGED_PIXELS = 250_000
-#: Additional seconds of the first call of a compiled U-Net, with an empty cache, on one core of a Zen 4, by CPU time.
+#: Additional seconds of the first call of a compiled U-Net, with an empty cache, on one core of a Zen 4: by CPU time, and of
+#: deblurring, whose step has the most to compile.
 COMPILE_SECONDS = 180.0
 #: Seconds that compiling saves per pixel and iteration, measured likewise, in bf16 or float32.
 SAVED_ON_CPU = 1.6e-7

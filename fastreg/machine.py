@@ -1,4 +1,4 @@
-"""What a result was made on: hardware, threads and versions, for tables, JSON files and `fastreg doctor`."""
+"""The hardware, threads and versions that a result was made with, for tables, JSON files and `fastreg doctor`."""
 
 from __future__ import annotations
 

@@ -23,7 +23,7 @@ def psnr(x: np.ndarray | Tensor, reference: np.ndarray | Tensor, crop: int = 0) 
     x, reference
         Images ``[B, C, H, W]`` or ``[C, H, W]``: floating point in [0, 1], or uint8 or uint16, which are divided by 255 or 65535.
     crop
-        Pixels to leave out along the border.
+        Width in pixels of the border to leave out.
 
     Returns
     -------

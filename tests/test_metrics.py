@@ -85,8 +85,8 @@ def test_estimate_of_white_noise(sigma):
 
 def test_estimate_refuses():
     for image, words in (
-        (np.full((3, 24, 32), 0.5), "no noise"),
-        (np.round(np.broadcast_to(np.linspace(0, 1, 160), (1, 120, 160)) * 255) / 255, "no noise"),
+        (np.full((3, 24, 32), 0.5), "too little noise"),
+        (np.round(np.broadcast_to(np.linspace(0, 1, 160), (1, 120, 160)) * 255) / 255, "too little noise"),
         (np.zeros((3, 7, 32)), "8x8"),
         (np.zeros((24, 32)), "8x8"),
         (np.full((3, 24, 32), np.nan), "finite"),

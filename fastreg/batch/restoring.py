@@ -1,4 +1,4 @@
-"""One measurement through a restorer: grey images, other sizes, and what is written with the result."""
+"""Restoring one image file: grey images, alpha, and the metadata that are written with the result."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ from fastreg.restorer import Restorer
 
 
 def solve(restorer: Restorer, y: Tensor, sigma: float) -> Tensor:
-    """Restore a measurement ``[1, c, h, w]``, of grey or of colour, with a prior for either.
+    """Restore a grey or colour measurement ``[1, c, h, w]`` with a prior for grey or for colour images.
 
-    Where the operator works on each channel separately, a grey measurement meets a prior for colours repeated in its channels,
-    with the weight of `effective_weight`, and the results are averaged; a measurement of colours meets a prior for grey channel
-    by channel.
+    If the operator works on each channel separately, a grey measurement is repeated in the channels of a prior for colour images,
+    restored with `effective_weight`, and the results are averaged; a colour measurement is restored channel by channel with a
+    prior for grey images.
 
     Returns
     -------
@@ -45,7 +45,7 @@ def solve(restorer: Restorer, y: Tensor, sigma: float) -> Tensor:
 
 
 def effective_weight(restorer: Restorer, channels: int, sigma: float) -> float | None:
-    """Lambda for a measurement of so many channels; None if the restorer knows none.
+    """Lambda for a measurement with this number of channels; None if the restorer has no weight.
 
     Weights are tuned on noise that is independent in the channels. The noise of a grey image, repeated, is not, and the prior
     has to outweigh it: the model card has a factor for it.
@@ -61,22 +61,22 @@ def effective_weight(restorer: Restorer, channels: int, sigma: float) -> float |
 
 
 def shown(restorer: Restorer, x: Tensor) -> Tensor:
-    """The part of an image that measurements show: all of it but for a blur with the boundary rule `valid`."""
+    """The part of an image that measurements show: all of it, except for a blur with the boundary rule `valid`."""
     rows, columns = restorer.operator.measurement().margin
     top, left = rows // 2, columns // 2
     return x[..., top : x.shape[-2] - (rows - top), left : x.shape[-1] - (columns - left)]
 
 
 def restore_image(restorer: Restorer, image: Image, sigma: float) -> Image:
-    """Restore a measurement as it was read from a file; bit depth, colour profile and EXIF stay what they are.
+    """Restore an image or measurement that was read from a file; bit depth, colour profile and EXIF are kept.
 
     Parameters
     ----------
     restorer
-        Its operator is the one that made the measurement.
+        A restorer with the operator that made the measurement.
     image
-        As the operator makes it. The result has the full size of the restored image; only with the boundary rule `valid` it is
-        cut to the frame of the input. Alpha is enlarged with the image. A complex measurement becomes an image of float32.
+        The measurement. The result has the size of the restored image, but with the boundary rule `valid` it is cropped to the
+        size of the input. Alpha is enlarged with the image. A complex measurement becomes a float32 image.
     sigma
         Standard deviation of the noise in units of [0, 1].
 
@@ -97,7 +97,7 @@ def restore_image(restorer: Restorer, image: Image, sigma: float) -> Image:
 
 
 def settings(restorer: Restorer, sigma: float | None) -> dict[str, Any]:
-    """Everything that a restored image depends on but the measurement, as plain JSON values; `sigma` is None if estimated."""
+    """Everything except the measurement that a result depends on, as plain JSON values; `sigma` is None if estimated."""
     card, rule = restorer.prior.card, restorer.weight_rule
     tuned = card.tasks.get(restorer.operator.task) if card is not None else None
     parts = (restorer.operator, restorer.fidelity, restorer.prior, restorer.solver)

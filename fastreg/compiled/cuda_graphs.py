@@ -1,4 +1,4 @@
-"""Solves as CUDA graphs: the launches of a solve are recorded once for each shape and replayed, without the host in between."""
+"""Solves as CUDA graphs: the kernel launches of a solve are recorded once for each shape and replayed together."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 Inputs = tuple[Tensor, ...]
-#: What is recorded: a solve that asks nothing of the host.
+#: The function that is recorded: a solve that needs nothing from the CPU.
 Solve = Callable[..., Tensor]
 #: Runs a solve of fixed inputs and records it; returns how to replay it and where the result then is.
 Recorder = Callable[[Solve, Inputs], tuple[Callable[[], object], Tensor]]
@@ -32,8 +32,8 @@ class _Recording:
 class CapturedSolves:
     """Records a solve when a shape comes the second time, and replays it from then on.
 
-    The first call of a shape runs as it is: in a folder of images of many sizes nothing is recorded. Calls from several threads
-    take turns, since a recording has one place for its inputs and one for its result.
+    The first call of a shape runs without a graph: in a folder of images of many sizes nothing is recorded. Calls from several
+    threads take turns, since a recording has one place for its inputs and one for its result.
 
     Parameters
     ----------
@@ -47,7 +47,7 @@ class CapturedSolves:
 
     Notes
     -----
-    Where a solve cannot be recorded, a warning says why, and it runs as it is from then on.
+    If a solve cannot be recorded, a warning says why, and it runs without a graph from then on.
     """
 
     def __init__(

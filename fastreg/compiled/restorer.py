@@ -29,7 +29,7 @@ def rounded(restorer: Restorer, precision: str) -> Restorer:
     Parameters
     ----------
     restorer
-        In float32 (or float64), not compiled; left as it is.
+        A restorer in float32 (or float64), not compiled; it is not changed.
     precision
         Of the convolutions of the prior: ``"ieee"`` (float32), ``"bf16"``, and on CUDA ``"tf32"``, ``"fp16"``. Iterates, data
         terms and sums stay in float32.
@@ -64,7 +64,7 @@ def check_precision(precision: str, device: torch.device) -> None:
     if device.type != "cuda" and precision in ("tf32", "fp16"):
         raise ValueError(f"precision {precision!r} needs a CUDA device, the restorer is on {device}")
     if device.type == "cpu" and precision == "bf16" and not cpu_has_bf16():
-        raise ValueError("this CPU has no bf16 instructions: bf16 would be slower than 'ieee' and less exact")
+        raise ValueError("this CPU has no bf16 instructions: bf16 would be slower and less accurate than 'ieee'")
 
 
 class CompiledRestorer(Restorer):
@@ -84,7 +84,7 @@ class CompiledRestorer(Restorer):
         self._make()
 
     def _make(self) -> None:
-        """What is neither copied nor pickled."""
+        """Set up what is neither copied nor pickled."""
         use_persistent_cache()
         # transforms are calls of torch's own inside a compiled program, as they are outside of one
         warnings.filterwarnings(
@@ -105,7 +105,7 @@ class CompiledRestorer(Restorer):
         self._make()
 
     def solve(self, y: Tensor, sigma: Tensor, weight: Tensor) -> Tensor:
-        """Restore without looking at the values; `sigma` and `weight` are ``[B]``.
+        """Restore without checking the values; `sigma` and `weight` are ``[B]``.
 
         Raises
         ------
@@ -114,7 +114,7 @@ class CompiledRestorer(Restorer):
         """
         if torch.is_grad_enabled() and any(tensor.requires_grad for tensor in (y, sigma, weight)):
             raise ValueError(
-                "a compiled restorer has no gradient: call it inside torch.no_grad(), or take the restorer it was made of"
+                "a compiled restorer has no gradient: call it inside torch.no_grad(), or use the eager restorer"
             )
         # programs made inside and outside of inference mode would be two
         with torch.inference_mode(False), torch.no_grad(), isolated(self.precision == "tf32"):
@@ -142,7 +142,7 @@ class CompiledRestorer(Restorer):
         return self.solver.result(problem, self.solver.state(*state))
 
     def _constants(self) -> list[Tensor]:
-        """What the steps read besides their inputs."""
+        """Tensors that the steps read in addition to their inputs."""
         return [t for part in (self.fidelity, self.prior, self.solver) for t in _tensors(part).values()]
 
 

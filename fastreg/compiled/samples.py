@@ -1,4 +1,4 @@
-"""Degraded pieces of photographs that come with scikit-image, to judge restorations on without any file of one's own."""
+"""Degraded crops of the photographs of scikit-image, on which restorations are judged."""
 
 from __future__ import annotations
 
@@ -60,14 +60,14 @@ def samples(
 
 
 def sigmas(rule: WeightRule | None) -> tuple[float, float]:
-    """The ends of the range of sigma that a weight rule was tuned for, or usual ones."""
+    """The ends of the range of sigma that a weight rule was tuned for, or typical values."""
     if rule is None or len(rule.knots) < 2:
         return _SIGMAS
     return math.exp(float(rule.knots[0])), math.exp(float(rule.knots[-1]))
 
 
 def photograph(name: str, shape: tuple[int, int, int, int]) -> Tensor:
-    """Pieces of a photograph that comes with scikit-image, ``[B, C, H, W]``; a large one is mirrored at its borders."""
+    """Crops of a photograph of scikit-image, ``[B, C, H, W]``; if a crop is larger, the photograph is mirrored at its borders."""
     from skimage import data
 
     pixels = np.asarray(getattr(data, name)(), np.float32)[..., :3] / 255
@@ -87,7 +87,7 @@ def _mirrored(start: int, length: int, size: int) -> np.ndarray:
 
 
 def _fitting(operator: LinearOperator, clean: Tensor, generator: torch.Generator) -> LinearOperator:
-    """The operator itself if it fits images; otherwise a like one, in which inputs of their size are masks at random."""
+    """The operator itself if it fits the images; otherwise the same kind of operator with random masks of their size."""
     form = operator.measurement()
     batch, channels, height, width = clean.shape
     sides = ((height - form.margin[0]) // form.scale, (width - form.margin[1]) // form.scale)

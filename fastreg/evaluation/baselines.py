@@ -1,4 +1,4 @@
-"""Classical restorations, to compare with: mostly those of scikit-image, at their best over a few photographs."""
+"""Classical methods for comparison, mostly from scikit-image, with parameters that are best for a few photographs."""
 
 from __future__ import annotations
 
@@ -14,7 +14,8 @@ WIENER_BALANCE = 200.0
 #: The weight of the total variation is this times sigma.
 TV_WEIGHT = 0.9
 
-#: From an operator, a measurement ``[1, c, h, w]`` and the standard deviation of its noise to images ``[1, C, H, W]``.
+#: A method: from an operator, a measurement ``[1, c, h, w]`` and the standard deviation of its noise to an image ``[1, C, H,
+#: W]``.
 Baseline = Callable[[LinearOperator, Tensor, float], np.ndarray]
 
 
@@ -36,11 +37,11 @@ def inpaint(operator: LinearOperator, y: Tensor, sigma: float) -> np.ndarray:
 
 
 def interpolate(operator: LinearOperator, y: Tensor, sigma: float) -> np.ndarray:
-    """What solvers start from: bicubic interpolation, Malvar's demosaicking, or zeros for the frequencies not measured."""
+    """The initial image of the solvers: bicubic interpolation, Malvar's demosaicking, or zeros for frequencies not measured."""
     return _clipped(operator.initial(y)[0].cpu().numpy())
 
 
-#: Every method by the name that `fastreg.tasks.TASKS` has for it.
+#: Every method by its name in `fastreg.tasks.TASKS`.
 BASELINES: dict[str, Baseline] = {
     "total-variation": denoise,
     "wiener": deblur,
@@ -77,7 +78,7 @@ def wiener(y: np.ndarray, psf: np.ndarray, boundary: str, sigma: float) -> np.nd
 
 
 def biharmonic(y: np.ndarray, missing: np.ndarray) -> np.ndarray:
-    """``skimage.restoration.inpaint_biharmonic``; what is known stays as it is."""
+    """``skimage.restoration.inpaint_biharmonic``; known pixels are not changed."""
     from skimage import restoration
 
     x: np.ndarray = restoration.inpaint_biharmonic(y.transpose(1, 2, 0), missing, channel_axis=-1).transpose(2, 0, 1)

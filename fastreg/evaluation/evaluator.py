@@ -27,7 +27,7 @@ __all__ = ["Evaluation", "Evaluator", "Pictures", "Row", "Score", "Settings", "m
 class Pictures(NamedTuple):
     """The images ``float32 [C, H, W]`` that a row compares.
 
-    `degraded` is not clipped. Where a measurement is not an image of the same size, it is what a solver starts from.
+    `degraded` is not clipped. If a measurement is not an image of the same size, it is the initial image of the solver.
     """
 
     clean: Tensor
@@ -42,11 +42,11 @@ class Evaluator:
     Parameters
     ----------
     settings
-        What to measure.
+        The settings.
     shard
         ``(i, n)``: only the i-th of n equal parts of the images, counted from 1, for several processes side by side.
     accept_drift
-        Measure also with a precision that is outside its gates.
+        Accept a precision that is outside its gates.
 
     Raises
     ------
@@ -78,7 +78,7 @@ class Evaluator:
         return sum(size if side is None else min(size, side**2) for size in sizes) * len(self.settings.sigmas)
 
     def run(self, known: Iterable[Row] = ()) -> Iterator[Row]:
-        """Yield a row for every image and noise level; `known` rows are handed on as they are."""
+        """Yield a row for every image and noise level; `known` rows are yielded unchanged."""
         ready = {(row.name, row.sigma): row for row in known}
         for name in self.files:
             for sigma in self.settings.sigmas:
@@ -90,7 +90,7 @@ class Evaluator:
         return tuple(row for row in earlier.rows if self._current(row)) if earlier.same_as(self.empty) else ()
 
     def _current(self, row: Row) -> bool:
-        """Whether the model card still says the weight of a row, of grey or of colours."""
+        """Whether the model card still gives the weight of a row, for its number of channels."""
         weights = [effective_weight(self.restorer, channels, row.sigma) for channels in (1, 3)]
         return any(weight is not None and math.isclose(weight, row.weight, rel_tol=1e-5) for weight in weights)
 
@@ -122,7 +122,7 @@ class Evaluator:
         return row, pictures
 
     def _draw(self, name: str, height: int, width: int) -> None:
-        """Give an image a random mask of its own, where the task takes one."""
+        """Give an image its own random mask, if the task takes one."""
         settings = self.settings
         if tasks.find(settings.task).draw is None or settings.mask is not None:
             return

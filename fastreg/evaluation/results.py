@@ -1,4 +1,4 @@
-"""What was measured, how, and its file."""
+"""The results of an evaluation, its settings, and the file of both."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ FORMAT = 2
 
 @dataclasses.dataclass(frozen=True)
 class Settings:
-    """What the numbers of an evaluation depend on.
+    """The settings on which the results of an evaluation depend.
 
     Parameters
     ----------
@@ -33,13 +33,13 @@ class Settings:
     psf, boundary, factor, pattern, mask
         See `fastreg.tasks.Options`.
     missing
-        Share of what a random mask leaves out, for the tasks that take one, where `mask` is not given.
+        Share that a random mask leaves out, for the tasks that take one, if `mask` is not given.
     prior, weight, iterations
         The model, lambda (None: the rule in the model card), the steps of the solver (None: those in the model card).
     limit, crop
-        Only the first images by name; only their central square of so many pixels.
+        Number of images to use, by name; side of the central square to use, in pixels.
     seed
-        Noise and masks are drawn from this seed and the name of the image: a subset gives the same numbers.
+        Seed of noise and masks, together with the name of the image: a subset gives the same numbers.
     baseline
         Also measure the classical method of `fastreg.evaluation.baselines`.
     precision, compile, device
@@ -77,7 +77,7 @@ class Settings:
                 raise ValueError(f"{name} must be positive, got {value}")
 
     def identity(self) -> dict[str, Any]:
-        """The settings that the numbers of one image and one noise level depend on."""
+        """The settings on which the result for one image and noise level depends."""
         everything = dataclasses.asdict(self)
         return {key: value for key, value in everything.items() if key not in ("sigmas", "limit")}
 
@@ -117,12 +117,12 @@ class Row:
 
 @dataclasses.dataclass(frozen=True)
 class Evaluation:
-    """Everything an evaluation found out.
+    """The results of an evaluation.
 
     Parameters
     ----------
     settings
-        What was asked for.
+        The settings.
     model
         SHA-256 of the weights of the prior, `fastreg.models.zoo.fingerprint`.
     solver
@@ -140,12 +140,12 @@ class Evaluation:
     rows: tuple[Row, ...] = ()
 
     def with_rows(self, rows: Iterable[Row]) -> Evaluation:
-        """The same with other rows; of two rows of an image at a noise level the later one counts."""
+        """The same with other rows; of two rows for one image and noise level the later one is kept."""
         unique = {(row.sigma, row.name): row for row in rows}
         return dataclasses.replace(self, rows=tuple(unique[key] for key in sorted(unique)))
 
     def same_as(self, other: Evaluation) -> bool:
-        """Whether rows of both can stand side by side: the same settings, model and solver."""
+        """Whether rows of both can be combined: the same settings, model and solver."""
         return (self.settings.identity(), self.model, self.solver) == (
             other.settings.identity(),
             other.model,
@@ -153,7 +153,7 @@ class Evaluation:
         )
 
     def means(self) -> dict[float, dict[str, Score]]:
-        """For each sigma the mean scores of ``degraded``, ``restored`` and, where measured, ``baseline``."""
+        """For each sigma the mean scores of ``degraded``, ``restored`` and, if measured, ``baseline``."""
         result: dict[float, dict[str, Score]] = {}
         for sigma in sorted({row.sigma for row in self.rows}):
             rows = [row for row in self.rows if row.sigma == sigma]
@@ -205,7 +205,7 @@ class Evaluation:
 
 
 def merge(evaluations: Sequence[Evaluation]) -> Evaluation:
-    """Put parts of one evaluation together.
+    """Merge parts of one evaluation.
 
     Raises
     ------

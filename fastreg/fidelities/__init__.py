@@ -1,4 +1,4 @@
-"""Data fidelities: how far a degraded image A x is from the observation y."""
+"""Data fidelities: distances of a degraded image A x from the observation y."""
 
 from __future__ import annotations
 

@@ -17,7 +17,7 @@ class L2(Separable):
     kind = "l2"
 
     def offers(self, operator: LinearOperator) -> frozenset[str]:
-        """All that there is."""
+        """Everything."""
         return frozenset({"data.gradient", "data.proximal", "fidelity.proximal"})
 
     def gradient_through(self, operator: LinearOperator, x: Tensor, y: Tensor, sigma: Tensor) -> Tensor:

@@ -1,4 +1,4 @@
-"""Distances that grow slowly, for outliers."""
+"""Distances for noise that is not Gaussian: outliers, and counted photons."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ class Huber(Separable):
     Parameters
     ----------
     delta
-        Where the squares end, in standard deviations of the noise. Larger ones come near to `L2`.
+        Difference at which the squares end, in standard deviations of the noise. Large values approach `L2`.
 
     Raises
     ------
@@ -51,7 +51,7 @@ class Huber(Separable):
 
     Notes
     -----
-    P. Huber, "Robust estimation of a location parameter", 1964; with 1.345 an estimate loses 5 % where the noise is Gaussian.
+    P. Huber, "Robust estimation of a location parameter", 1964; 1.345 has an efficiency of 95 % for Gaussian noise.
     """
 
     kind = "huber"

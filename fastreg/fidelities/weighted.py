@@ -76,7 +76,7 @@ class WeightedL2(_WeightedSquares):
 
 
 class PatchWeightedL2(_WeightedSquares):
-    """Squared distance in which a pixel counts as often as it lies in a patch, as in the code the ALR authors released.
+    """Squared distance that weights a pixel by the number of patches that contain it, as in the code of the ALR authors.
 
     .. math:: D(z, y; \\sigma) = \\frac{1}{2 \\sigma^2} \\sum_{c,i,j} w_{ij} |z_{cij} - y_{cij}|^2
 

@@ -1,4 +1,4 @@
-"""From the bytes of a file to samples, one function a format."""
+"""From the bytes of a file to samples, one function for each format."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def count_pixels(path: Path) -> int:
 
 
 def decode(data: bytes) -> Decoded:
-    """Decode a PNG, JPEG, WebP or TIFF file; damaged ones raise every kind of exception."""
+    """Decode a PNG, JPEG, WebP or TIFF file; damaged files raise exceptions of many kinds."""
     if png16.is_deep(data):
         samples, icc, exif = png16.decode(data)
         return Decoded(samples, icc, *_orientation(exif))
@@ -117,7 +117,7 @@ def decode_tiff(data: bytes) -> Decoded:
                 ) from error
             return decode_pillow(data)._replace(icc=icc)
         if page.axes not in ("YX", "YXS", "SYX"):
-            raise ValueError(f"its axes are {page.axes}, expected rows, columns and colours")
+            raise ValueError(f"its axes are {page.axes}, expected rows, columns and channels")
         samples = np.moveaxis(samples, 0, -1) if page.axes == "SYX" else samples.reshape(*samples.shape[:2], -1)
         if page.photometric == 0:
             samples = np.invert(samples) if samples.dtype.kind == "u" else 1 - samples

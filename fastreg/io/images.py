@@ -18,23 +18,23 @@ from fastreg.io.noise import estimate_sigma
 SUFFIXES = (".png", ".tif", ".tiff", ".jpg", ".jpeg", ".webp", ".npy")
 _DTYPES = ("uint8", "uint16", "float16", "float32", "float64")
 _COMPLEX = ("complex64", "complex128")
-#: Floating point samples are in [0, 1], give or take this, and so many standard deviations of their noise.
+#: Floating point samples may exceed [0, 1] by this plus a number of standard deviations of their noise.
 _OVERSHOOT, _DEVIATIONS = 0.1, 8.0
-#: Where the noise of tiny images cannot be estimated: the range of their samples.
+#: Allowed range of the samples of tiny images, whose noise cannot be estimated.
 _TINY_RANGE = (-1.0, 2.0)
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Image:
-    """An image, and what is needed to write it back as it came.
+    """An image, with what is needed to write it in the form in which it was read.
 
     Parameters
     ----------
     pixels
         ``float32 [C, H, W]``, C = 1 (grey) or 3 (RGB), in [0, 1]; floating point files may exceed that by their noise. Or
-        ``complex64 [C, H, W]``, a measurement that is no image.
+        ``complex64 [C, H, W]``, a measurement that is not an image.
     alpha
-        The alpha channel ``[H, W]`` in the file's own numbers, or None. Nothing changes it.
+        The alpha channel ``[H, W]`` with the samples of the file, or None. Nothing changes it.
     dtype
         Samples of the file: ``uint8``, ``uint16``, ``float16``, ``float32`` or ``float64``; ``complex64``, ``complex128``.
     premultiplied
@@ -91,7 +91,7 @@ def read(path: str | os.PathLike[str], complex_numbers: bool = False) -> Image:
     Raises
     ------
     ValueError
-        If the file is missing, damaged, empty, of an unknown kind, holds several images, or other samples than those.
+        If the file is missing, damaged, empty or of an unknown kind, or has several images or samples of another type.
     """
     path = Path(path)
     try:
@@ -102,7 +102,7 @@ def read(path: str | os.PathLike[str], complex_numbers: bool = False) -> Image:
             raise ValueError("it is empty")
         decoded = decoders.decode_npy(data) if path.suffix.lower() == ".npy" else decoders.decode(data)
         return _complex(decoded.samples) if complex_numbers else _image(decoded)
-    # decoders answer damaged files with every kind of exception
+    # decoders raise exceptions of many kinds for damaged files
     except Exception as error:
         raise ValueError(f"cannot read {path}: {_words(error)}") from error
 
@@ -173,7 +173,7 @@ def _image(decoded: decoders.Decoded) -> Image:
 
 
 def _check_range(pixels: np.ndarray) -> None:
-    """Raise where floating point samples exceed [0, 1] by more than their noise explains."""
+    """Raise `ValueError` if floating point samples exceed [0, 1] by more than their noise explains."""
     if not pixels.size or not np.isfinite(pixels).all():
         return  # `Image` says so
     low, high = float(pixels.min()), float(pixels.max())
@@ -186,8 +186,8 @@ def _check_range(pixels: np.ndarray) -> None:
         bounds = (-_OVERSHOOT, 1 + _OVERSHOOT) if min(pixels.shape[1:]) >= 8 else _TINY_RANGE
     if low < bounds[0] or high > bounds[1]:
         raise ValueError(
-            f"its samples run from {low:g} to {high:g}, further than noise explains: expected floating point numbers in "
-            "[0, 1], so scale them, such as (x + 1) / 2 where they are in [-1, 1], or x / x.max()"
+            f"its samples range from {low:g} to {high:g}, more than noise explains: expected floating point numbers in "
+            "[0, 1]; scale them, for example as (x + 1) / 2 if they are in [-1, 1], or x / x.max()"
         )
 
 
@@ -266,7 +266,7 @@ def _integers(values: np.ndarray, top: int, dtype: Any) -> np.ndarray:
 
 
 def _words(error: Exception) -> str:
-    """The first line of what an exception says, without the address of the buffer that was read."""
+    """The first line of the message of an exception, without the address of the buffer that was read."""
     from PIL import UnidentifiedImageError
 
     if isinstance(error, UnidentifiedImageError):

@@ -1,10 +1,10 @@
-"""How much noise there is in an image."""
+"""Estimating the noise level of an image."""
 
 from __future__ import annotations
 
 import numpy as np
 
-#: Estimates below this are taken for rounding to 8 bits (a standard deviation of 0.0011), not for noise.
+#: Smaller estimates are attributed to rounding to 8 bits (a standard deviation of 0.0011), not to noise.
 SMALLEST = 0.0015
 #: Median of the absolute value of a standard normal number.
 _MEDIAN = 0.6744897501960817
@@ -17,9 +17,9 @@ def estimate_sigma(image: np.ndarray) -> float:
 
     .. math:: \\hat\\sigma = \\mathrm{median} |d| / 0.6745
 
-    where d are the diagonal details of the finest scale of a Daubechies wavelet transform, in which little of a
-    photograph is left. Fine texture makes the estimate too large, clipped highlights and shadows too small; noise that
-    is correlated between pixels (a JPEG, a resized image) is not seen as what it is. Then say what sigma is.
+    where d are the diagonal details of the finest scale of a Daubechies wavelet transform, which contain little of a
+    photograph. Fine texture makes the estimate too large, clipped highlights and shadows make it too small, and it is wrong for
+    noise that is correlated between pixels (a JPEG, a resized image). In these cases give sigma as a number.
 
     Parameters
     ----------
@@ -34,7 +34,7 @@ def estimate_sigma(image: np.ndarray) -> float:
     Raises
     ------
     ValueError
-        If the image has fewer than 8 x 8 pixels, is not finite, or there is no noise to be seen in it.
+        If the image has fewer than 8 x 8 pixels, is not finite, or has no noise that can be measured.
 
     Notes
     -----
@@ -55,13 +55,13 @@ def estimate_sigma(image: np.ndarray) -> float:
     sigma = float(np.mean(values))
     if sigma < SMALLEST:
         raise ValueError(
-            f"no noise can be seen in the image (estimate {sigma:.5f}, in units of [0, 1]): give sigma as a number"
+            f"the image has too little noise to estimate (sigma {sigma:.5f} in units of [0, 1]): give sigma as a number"
         )
     return sigma
 
 
 def _filter(rows: np.ndarray) -> np.ndarray:
-    """Every second detail along the rows, as far as the filter lies inside."""
+    """Every second coefficient of the high-pass filter in each row, where the filter lies inside the image."""
     count = (rows.shape[1] - len(_DETAIL)) // 2 + 1
     parts = [tap * rows[:, k : k + 2 * count - 1 : 2] for k, tap in enumerate(_DETAIL)]
     result: np.ndarray = np.sum(parts, axis=0)

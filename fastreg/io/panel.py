@@ -1,4 +1,4 @@
-"""Pictures to look at: before and after side by side, and contact sheets."""
+"""Pictures for comparison: images side by side, and contact sheets."""
 
 from __future__ import annotations
 

@@ -28,7 +28,7 @@ Tensors = Mapping[str, Tensor]
 
 
 class Imported(NamedTuple):
-    """A denoiser, what it is called, and where it was published."""
+    """A denoiser, its name, and where it was published."""
 
     denoiser: NetworkDenoiser
     name: str
@@ -49,12 +49,12 @@ def read_denoiser(path: str | os.PathLike[str], sigma: float | None = None) -> I
     Returns
     -------
     Imported
-        It computes what the authors' network computes, with ReLU as in all networks that were published.
+        It computes the same as the authors' network, with ReLU as in all published networks.
 
     Raises
     ------
     ValueError
-        If the file cannot be read safely, its tensors are none of these networks, or a sigma is missing or not wanted.
+        If the file cannot be read safely, its tensors are not from one of these networks, or sigma is missing or superfluous.
     """
     content = _read(Path(path))
     if set(content) >= {"0", "24"}:
@@ -73,15 +73,13 @@ def read_denoiser(path: str | os.PathLike[str], sigma: float | None = None) -> I
         result = _recognise(tensors)
     except (ValueError, KeyError, RuntimeError, IndexError) as error:
         reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
-        raise ValueError(
-            f"{path} is none of the denoisers that are known (DRUNet, DnCNN, FFDNet, IRCNN): {reason}"
-        ) from error
+        raise ValueError(f"{path} is not a known denoiser (DRUNet, DnCNN, FFDNet, IRCNN): {reason}") from error
     result.denoiser.eval().requires_grad_(False)
     return result
 
 
 def _read(path: Path) -> Any:
-    """What the file holds; nothing in it is executed."""
+    """The content of the file; nothing in it is executed."""
     try:
         if path.suffix == ".safetensors":
             return load_file(path)

@@ -33,7 +33,7 @@ def load(name: str | os.PathLike[str], device: torch.device | str = "cpu") -> Pr
     name
         One of `names()`, or the path of a ``.safetensors`` file that `save_model` wrote.
     device
-        Where its weights are to be.
+        Device of the weights.
 
     Returns
     -------
@@ -54,7 +54,7 @@ def load(name: str | os.PathLike[str], device: torch.device | str = "cpu") -> Pr
         )
     card, tensors = read_model(path)
     try:
-        # whatever the default dtype and device of the process are, and without a draw from its source of randomness
+        # independent of the default dtype and device of torch, and without using its random generator
         with torch.random.fork_rng(devices=[]), torch.device("cpu"):
             model = build(PRIORS, {"kind": card.kind, "settings": card.settings}).float()
         model.load_state_dict(tensors)
@@ -65,7 +65,7 @@ def load(name: str | os.PathLike[str], device: torch.device | str = "cpu") -> Pr
 
 
 def read_model(path: str | os.PathLike[str]) -> tuple[ModelCard, dict[str, Tensor]]:
-    """Model card and tensors of a file; raises `ValueError` where it is not a fastreg model."""
+    """Model card and tensors of a file; raises `ValueError` if it is not a fastreg model."""
     try:
         with safe_open(path, framework="pt") as file:
             text = (file.metadata() or {}).get("fastreg")
@@ -88,9 +88,9 @@ def save_model(model: Prior, path: str | os.PathLike[str], card: ModelCard, half
     path
         The ``.safetensors`` file.
     card
-        What to say of it.
+        The model card to write.
     half
-        Round the weights to float16 in the file; `load` makes them float32 again.
+        Store the weights as float16; `load` converts them to float32 again.
 
     Returns
     -------

@@ -32,7 +32,7 @@ def chain(
 
 
 class DnCNN(NetworkDenoiser):
-    """A chain of 3x3 convolutions whose value is the noise, without batch normalization.
+    """A chain of 3x3 convolutions that computes the noise, without batch normalization.
 
     Parameters
     ----------
@@ -45,18 +45,18 @@ class DnCNN(NetworkDenoiser):
     activation
         Between the convolutions.
     bias
-        Whether the convolutions have one.
+        Whether the convolutions have a bias.
     noise_map
-        Whether the noise level is one more channel of the input. Without, sigma is not looked at.
+        Whether the noise level is one more channel of the input. Without, sigma is ignored.
     residual
-        Whether the network's value is the noise, which is taken off the image, or the clean image.
+        Whether the network computes the noise, which is subtracted from the image, or the clean image.
     dilations
-        Of each convolution; none is 1 everywhere.
+        Dilation of each convolution; 1 for all if not given.
 
     Raises
     ------
     ValueError
-        If the numbers do not make a network or the activation is unknown.
+        If a number is out of range or the activation is unknown.
 
     Notes
     -----
@@ -114,14 +114,14 @@ class FFDNet(NetworkDenoiser):
     activation
         Between the convolutions.
     bias
-        Whether the convolutions have one.
+        Whether the convolutions have a bias.
     residual
-        Whether the network's value is the noise, which is taken off the image, or the clean image.
+        Whether the network computes the noise, which is subtracted from the image, or the clean image.
 
     Raises
     ------
     ValueError
-        If the numbers do not make a network or the activation is unknown.
+        If a number is out of range or the activation is unknown.
 
     Notes
     -----

@@ -1,4 +1,4 @@
-"""Denoisers that are one network on the image and a map of its noise level."""
+"""Denoisers made of one network, which takes the image and a map of the noise level."""
 
 from __future__ import annotations
 
@@ -19,17 +19,18 @@ class NetworkDenoiser(Denoiser):
     Parameters
     ----------
     network
-        From ``[B, channels (+ 1), H, W]`` to ``[B, channels, H, W]``.
+        A network from ``[B, channels (+ 1), H, W]`` to ``[B, channels, H, W]``.
     channels
         Of the images.
     residual
         Whether the network's value is the noise (True) or the clean image (False).
     noise_map
-        Whether the network takes σ, as one more channel that is constant. One without removes noise of the level that it learned.
+        Whether the network takes σ, as one more constant channel. A network without it removes noise of the level it was
+        trained on.
     multiple
-        What height and width have to be multiples of inside the network.
+        Height and width are padded to multiples of this.
     reach
-        Distance in pixels beyond which no pixel of the image has an effect on one of the result.
+        Largest distance in pixels over which a pixel of the image influences a pixel of the result.
     """
 
     def __init__(
@@ -54,7 +55,7 @@ class NetworkDenoiser(Denoiser):
         return self._clean(x, self.network(self._input(x, sigma)))
 
     def linearize(self, x: Tensor, sigma: Tensor) -> tuple[Tensor, tuple[Tensor, ...]]:
-        """The value of `forward`, and what `vjp` needs to know of x and sigma."""
+        """The result of `forward`, and what `vjp` needs."""
         tape: list[Tensor] = []
         value = self.network(self._input(x, sigma), tape)
         return self._clean(x, value), tuple(tape)
@@ -71,11 +72,11 @@ class NetworkDenoiser(Denoiser):
         return v + product if self.residual else product
 
     def _input(self, x: Tensor, sigma: Tensor) -> Tensor:
-        """What the network takes."""
+        """The input of the network."""
         if x.ndim != 4 or x.shape[1] != self.channels:
             raise ValueError(f"the denoiser takes images [B, {self.channels}, H, W], got {list(x.shape)}")
         if sigma.shape != x.shape[:1]:
-            raise ValueError(f"the denoiser takes one sigma an image, [{x.shape[0]}], got {list(sigma.shape)}")
+            raise ValueError(f"the denoiser takes one sigma for each image, [{x.shape[0]}], got {list(sigma.shape)}")
         if self.multiple > 1:
             x = F.pad(x, self._margins(x), mode="replicate")
         if self.noise_map:
@@ -83,21 +84,21 @@ class NetworkDenoiser(Denoiser):
         return self._cast(x)
 
     def _clean(self, x: Tensor, value: Tensor) -> Tensor:
-        """The clean image from the network's value."""
+        """The clean image from the output of the network."""
         if self.multiple > 1:
             value = _crop(_crop(value, 2, x.shape[2]), 3, x.shape[3])
         value = value.to(x.dtype).contiguous()
         return x - value if self.residual else value
 
     def _margins(self, x: Tensor) -> tuple[int, int, int, int]:
-        """What is missing to a multiple: left, right, top, bottom."""
+        """Pixels to pad up to a multiple: left, right, top, bottom."""
         height, width = (self.multiple * ((n + self.multiple - 1) // self.multiple) - n for n in x.shape[-2:])
         return (0, width, 0, height)
 
     def _cast(self, x: Tensor) -> Tensor:
-        """In the dtype of the weights, and with the channels last where convolutions are fastest so.
+        """Convert to the dtype of the weights, and to channels_last where that is faster.
 
-        On a CPU they are in every precision; on an H200 those in half precision are, and those in float32 are not.
+        It is on a CPU in every precision, and on an H200 in half precision but not in float32.
         """
         weight = next(self.network.parameters())
         last = x.device.type == "cpu" or weight.dtype in (torch.float16, torch.bfloat16)

@@ -1,4 +1,4 @@
-"""The U-Net: the denoiser of most models that ship."""
+"""The U-Net, the architecture of the shipped denoiser."""
 
 from __future__ import annotations
 
@@ -22,11 +22,11 @@ class UNetLayers(Layer):
     widths
         Channels of each scale, from the finest. Height and width must be multiples of ``2 ** (len(widths) - 1)``.
     blocks
-        Residual blocks a scale: as many on the way down as on the way up, once at the coarsest.
+        Residual blocks per scale: as many on the way down as on the way up, once at the coarsest.
     activation
         See `fastreg.priors.layers.Activation`.
     bias
-        Whether the convolutions have one.
+        Whether the convolutions have a bias.
     """
 
     def __init__(
@@ -63,7 +63,7 @@ class UNetLayers(Layer):
         return cast(Tensor, self.tail(h + skips.pop(), tape))
 
     def vjp(self, v: Tensor, tape: Tape) -> Tensor:
-        """The layers' products, from the last to the first; what came in over a skip returns over it."""
+        """Vector-Jacobian products of the layers, from the last to the first; gradients return over the skips."""
         v = self.tail.vjp(v, tape)
         skips = [v]
         for up in reversed(self.up):
@@ -76,7 +76,7 @@ class UNetLayers(Layer):
 
 
 class UNet(NetworkDenoiser):
-    """A U-Net that sees the noise level as one more channel.
+    """A U-Net with the noise level as one more input channel.
 
     Parameters
     ----------
@@ -85,13 +85,13 @@ class UNet(NetworkDenoiser):
     widths
         Channels of each scale, from the finest.
     blocks
-        Residual blocks a scale.
+        Residual blocks per scale.
     activation
         ``"relu"``, or a smooth one for a potential: ``"silu"``, ``"elu"``, ``"softplus"``.
     bias
-        Whether the convolutions have one. Without, scaling image and noise level scales the result (for ReLU).
+        Whether the convolutions have a bias. Without, scaling image and noise level scales the result (for ReLU).
     residual
-        Whether the network's value is the noise, which is taken off the image, or the clean image.
+        Whether the network computes the noise, which is subtracted from the image, or the clean image.
 
     Raises
     ------
@@ -101,7 +101,7 @@ class UNet(NetworkDenoiser):
     Notes
     -----
     Zhang, Li, Zuo, Zhang, Van Gool, Timofte, "Plug-and-play image restoration with deep denoiser prior", IEEE TPAMI 2022.
-    Their DRUNet has widths of 64, 128, 256, 512, four blocks, and gives the clean image.
+    Their DRUNet has widths of 64, 128, 256, 512, four blocks, and computes the clean image.
     """
 
     kind = "unet"
@@ -120,8 +120,8 @@ class UNet(NetworkDenoiser):
                 f"channels, widths and blocks of a U-Net must be positive, got {channels}, {list(widths)}, {blocks}"
             )
         coarsest = 2 ** (len(widths) - 1)
-        # 3x3 convolutions reach one pixel of their scale: two in a block, down and up; a change of scale reaches one pixel
-        # of the finer one.
+        # a 3x3 convolution reaches one pixel of its scale: two in a block, down and up; a change of scale reaches one pixel
+        # of the finer scale
         reach = 2 + 2 * blocks * (2 * (coarsest - 1) + coarsest) + coarsest - 1
         super().__init__(
             UNetLayers(channels + 1, channels, widths, blocks, activation, bias),

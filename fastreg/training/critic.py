@@ -32,16 +32,16 @@ class CriticRecipe:
         Share of the degraded patches that come from photographs which were blurred and restored by a linear filter, see
         `fastreg.training.deconvolution`, in place of white noise.
     batch
-        Clean patches, and as many degraded ones, a step.
+        Clean patches per iteration, and as many degraded ones.
     rate
         First and last learning rate; it decays exponentially.
     penalty
         Weight of the gradient penalty.
     initialization
-        First weights: ``"uniform"`` between -1 and 1 over the root of the fan-in, biases too, or ``"he"``, normal of variance
-        2 / fan-in without biases. See `initialize`.
+        Initial weights: ``"uniform"`` between -1 and 1 divided by the root of the fan-in, biases too, or ``"he"``, normal of
+        variance 2 / fan-in without biases. See `initialize`.
     average
-        Decay of the running mean of the weights, which is what is measured and shipped; 0 for the weights themselves.
+        Decay of the running mean of the weights, which is measured and saved; 0 for the weights themselves.
     precision
         ``"ieee"`` (float32) or ``"bf16"`` for the convolutions.
     seed
@@ -78,7 +78,7 @@ class CriticRecipe:
 
 @torch.no_grad()
 def initialize(critic: PatchCritic, how: str, seed: int) -> None:
-    """Draw the first weights and biases of a critic in place.
+    """Draw the initial weights and biases of a critic in place.
 
     Notes
     -----
@@ -97,7 +97,7 @@ def initialize(critic: PatchCritic, how: str, seed: int) -> None:
 
 
 class Pairing(Protocol):
-    """Draws a batch of clean and a batch of degraded patches that do not belong together, on the device of the generator."""
+    """Draws a batch of clean and a batch of degraded patches, unpaired, on the device of the generator."""
 
     def __call__(self, count: int, generator: torch.Generator) -> tuple[Tensor, Tensor]: ...
 
@@ -128,7 +128,7 @@ def unpaired(clean: PatchSource, degraded: PatchSource) -> Pairing:
 
 
 class CriticObjective:
-    """What a critic learns from pairs of batches; see `fastreg.training.loop.Objective`."""
+    """The loss of a critic on pairs of batches; see `fastreg.training.loop.Objective`."""
 
     model: PatchCritic
 

@@ -28,14 +28,14 @@ from fastreg.training.deconvolution import deconvolved
 from fastreg.training.loop import Budget, Files, Loop, Record, Selection, train
 from fastreg.training.plot import plot
 
-#: Held-out photographs that weights are tuned on, and the side of their central crops in pixels.
+#: Number of held-out photographs that weights are tuned on, and the side of their central crops in pixels.
 TUNED_ON, TUNED_SIZE = 4, 96
-#: Noise levels at which critics are compared with their earlier selves, on how many crops of which size, by task.
+#: For each task: noise levels at which critics of different iterations are compared, number and size of the crops.
 SELECTED_ON: dict[str, tuple[tuple[float, ...], int, int]] = {
     "denoise": ((0.05, 0.1, 0.2), TUNED_ON, 48),
     "deblur": ((0.03,), 14, 96),
 }
-#: Iterations of the first comparisons, the best critics being young; each that follows comes after twice as many.
+#: Iterations of the first comparisons: the best critics come early. Each later comparison is at twice the iteration of the last.
 FIRST_SELECTIONS = (300, 400, 500, 600, 700, 800, 1000, 1400, 2000, 3000, 4000)
 PLOTTED = (0.0, 0.05, 0.1, 0.2, 0.3, 0.4)
 
@@ -54,11 +54,11 @@ class CriticJob:
         A folder of clean photographs: one in sixteen is held out, the others are divided into two halves at random, for clean
         patches and for noisy ones.
     clean, degraded
-        In its place: clean images, and degraded ones that need not match them.
+        In place of `data`: clean images, and degraded ones that need not match them.
     activation
-        Of the critic, whose layers are those of the paper.
+        Activation of the critic, which has the layers of the paper.
     channels
-        Of the critic's layers but the last, see `fastreg.priors.alr_layers`.
+        Channels of the critic's layers except the last, see `fastreg.priors.alr_layers`.
     select
         Keep the critic of the iteration that restores held-out photographs best at this task, ``"denoise"`` or ``"deblur"``, not
         the last one. A critic that separates noisy patches ever better does not become an ever better regularizer.
@@ -93,11 +93,13 @@ class CriticJob:
         if self.select not in (None, *SELECTED_ON):
             raise ValueError(f"a critic is selected by one of {', '.join(SELECTED_ON)}, got {self.select!r}")
         if (self.recipe.sigma is None) != (self.data is None):
-            raise ValueError("a recipe has a sigma exactly where degraded patches are made from clean photographs")
+            raise ValueError(
+                "a recipe needs a sigma if degraded patches are made from clean photographs, and only then"
+            )
 
 
 class CriticSession:
-    """A job under way.
+    """A training run of a critic.
 
     Raises
     ------
@@ -115,7 +117,7 @@ class CriticSession:
         self.loop = Loop(objective, job.budget, recipe, job.recipe.average, seed=job.recipe.seed)
 
     def _pairing(self, size: int) -> tuple[dict[str, Any], Pairing]:
-        """What the card says of the data, and where patches come from."""
+        """The entry of the model card about the data, and the source of the patches."""
         job = self.job
         if job.data is not None:
             files, self.held_out = patches.photographs_in(job.data)
@@ -144,7 +146,7 @@ class CriticSession:
         return about, pairing
 
     def run(self, resume: bool = False) -> Iterator[Record]:
-        """Train with log and checkpoints, and keep the best critic where asked for."""
+        """Train with log and checkpoints, and keep the best critic if that was asked for."""
         selection = Selection(self._measure, _milestone) if self.job.select else None
         yield from train(self.loop, self.job.files, resume, selection)
 
@@ -217,6 +219,6 @@ def _shipped(mean: nn.Module) -> PatchCritic:
 
 
 def _milestone(iteration: int) -> bool:
-    """Whether the critic is compared with its earlier selves at an iteration."""
+    """Whether the critic is compared with those of earlier iterations at this one."""
     beyond, last = divmod(iteration, FIRST_SELECTIONS[-1])
     return iteration in FIRST_SELECTIONS or (last == 0 and beyond > 0 and beyond & (beyond - 1) == 0)

@@ -1,4 +1,4 @@
-"""Photographs as a deconvolution leaves them: what a critic for deblurring has to tell from clean ones."""
+"""Blurred and deconvolved photographs, which a critic for deblurring learns to distinguish from clean ones."""
 
 from __future__ import annotations
 
@@ -24,12 +24,12 @@ def deconvolved(photographs: Iterable[np.ndarray], seed: int = 0) -> list[np.nda
     photographs
         ``uint8 [H, W, 3]`` of any sizes.
     seed
-        Of the width of each blur, the level of each noise, and the noise.
+        Random generator for the blurs, the noise levels and the noise.
 
     Returns
     -------
     list of array
-        Of the same shapes, ``uint8``.
+        Photographs of the same shapes, ``uint8``.
 
     Notes
     -----

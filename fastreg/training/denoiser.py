@@ -14,7 +14,7 @@ from fastreg import metrics
 from fastreg.priors import Denoiser
 from fastreg.training.patches import PatchSource
 
-#: Noise levels, in units of 1/255, that most samples are uniform in, and those of the others.
+#: Range of the noise level, in units of 1/255, for most samples, and for the others.
 USUAL, STRONG = (0.5, 55.0), (55.0, 110.0)
 #: Shares of the samples with usual noise, and with grey images.
 USUAL_SHARE, GREY_SHARE = 0.85, 0.15
@@ -29,15 +29,15 @@ class DenoiserRecipe:
     Parameters
     ----------
     crop, batch
-        Side of the crops in pixels, and how many a step.
+        Side of the crops in pixels, and their number per iteration.
     rate
         Learning rate of AdamW, reached after `warm_up` iterations.
     warm_up
-        Iterations in which it rises.
+        Iterations at the start over which the rate rises.
     decay
-        Last share of the training in which the rate falls, as a cosine, to 1e-6; 1 for all of it.
+        Share of the training, at its end, over which the rate falls, as a cosine, to 1e-6; 1 for all of it.
     average
-        Decay of the running mean of the weights, which is what is measured and shipped.
+        Decay of the running mean of the weights, which is measured and saved.
     precision
         ``"ieee"`` (float32) or ``"bf16"`` for the convolutions.
     seed
@@ -67,16 +67,16 @@ class DenoiserRecipe:
 class DenoiserObjective:
     """The mean absolute error of a denoiser on crops with white noise; see `fastreg.training.loop.Objective`.
 
-    The first 15 % of a batch are grey, in a network for colours as three equal channels with the same noise.
+    The first 15 % of a batch are grey; for a colour network they are three equal channels with the same noise.
 
     Parameters
     ----------
     denoiser
-        What learns; for grey images or for colours.
+        The denoiser to train, for grey or for colour images.
     recipe, source
-        Settings, and photographs on the device of the denoiser.
+        Settings, and a source of photographs on the device of the denoiser.
     compiled
-        Compile the loss: faster on a CPU, where there is a compiler.
+        Compile the loss: faster on a CPU, but needs a C++ compiler.
     """
 
     def __init__(self, denoiser: Denoiser, recipe: DenoiserRecipe, source: PatchSource, compiled: bool = False) -> None:
@@ -88,7 +88,7 @@ class DenoiserObjective:
         self._error: Callable[..., Tensor] = torch.compile(self._distance) if compiled else self._distance
 
     def rate(self, iteration: int, progress: float) -> float:
-        """Rises, stays, falls as a cosine."""
+        """The rate rises, is constant, and falls as a cosine."""
         rate = self.recipe.rate * min(1.0, (iteration + 1) / max(self.recipe.warm_up, 1))
         late = (progress - (1 - self.recipe.decay)) / max(self.recipe.decay, 1e-9)
         return LAST_RATE + (rate - LAST_RATE) * 0.5 * (1 + math.cos(math.pi * min(max(late, 0.0), 1.0)))

@@ -60,7 +60,7 @@ class DenoiserJob:
 
 
 class DenoiserSession:
-    """A job under way.
+    """A training run of a denoiser.
 
     Raises
     ------
@@ -96,7 +96,7 @@ class DenoiserSession:
         return denoising_psnr(model, self._crops, [COMPARED_LEVEL])
 
     def finish(self, report: Callable[[str], None] = lambda line: None) -> models.ModelCard:
-        """Take the best weights, measure them, plot the course of the training and write the model, in float16."""
+        """Take the best weights, measure them, plot the loss and write the model, in float16."""
         job = self.job
         best = torch.load(job.files.best, map_location=job.device, weights_only=True)
         self.denoiser.load_state_dict(best["model"])
@@ -106,7 +106,7 @@ class DenoiserSession:
         report("on held-out crops: " + ", ".join(f"{psnr:.2f} dB at {level:g}/255" for level, psnr in figures))
         plot(job.files.beside(".png"), job.files.log, ("loss",))
         pixels = self.loop.iteration * job.recipe.batch * job.recipe.crop**2
-        start = f" It began with the weights of {Path(job.start).stem}." if job.start else ""
+        start = f" It started from the weights of {Path(job.start).stem}." if job.start else ""
         card = models.ModelCard(
             name=job.files.output.stem,
             kind=self.denoiser.kind,

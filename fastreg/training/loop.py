@@ -20,18 +20,18 @@ Record = dict[str, float]
 
 
 class Objective(Protocol):
-    """What is learned: a model, and a loss whose minimum is wanted."""
+    """What is learned: a model and the loss that is minimised."""
 
     @property
     def model(self) -> nn.Module:
-        """What is trained."""
+        """The model that is trained."""
 
     @property
     def optimizer(self) -> torch.optim.Optimizer:
-        """Of the model's parameters."""
+        """The optimiser of its parameters."""
 
     def loss(self, generator: torch.Generator) -> tuple[Tensor, dict[str, Tensor]]:
-        """The loss on a batch that is drawn from `generator`, and numbers for the log, all without a dimension."""
+        """The loss on a batch that is drawn with `generator`, and values for the log, all scalar tensors."""
 
     def rate(self, iteration: int, progress: float) -> float:
         """The learning rate of an iteration; `progress` goes from 0 to 1."""
@@ -46,7 +46,7 @@ class Budget:
     iterations
         Steps of the optimiser.
     minutes
-        In their place: minutes of training, those before an interruption included.
+        Minutes of training in place of a number of iterations, including those before an interruption.
     """
 
     iterations: int | None = None
@@ -60,13 +60,13 @@ class Budget:
             )
 
     def progress(self, iteration: int, seconds: float) -> float:
-        """How much of it is used up, 1 at the end."""
+        """Share of the budget that is used up, 1 at the end."""
         return iteration / self.iterations if self.iterations is not None else seconds / (60 * (self.minutes or 1))
 
 
 @dataclasses.dataclass(frozen=True)
 class Files:
-    """The files of a run, beside the model that it will write: ``NAME.checkpoint.pt``, ``NAME.log.jsonl``, ``NAME.best.pt``.
+    """The files of a run beside the model that it writes: ``NAME.checkpoint.pt``, ``NAME.log.jsonl``, ``NAME.best.pt``.
 
     Parameters
     ----------
@@ -91,28 +91,28 @@ class Files:
 
     @property
     def checkpoint(self) -> Path:
-        """Everything that is needed to go on."""
+        """Everything that is needed to continue."""
         return self.beside(".checkpoint.pt")
 
     @property
     def log(self) -> Path:
-        """A line of JSON for each report."""
+        """One line of JSON for each record."""
         return self.beside(".log.jsonl")
 
     @property
     def best(self) -> Path:
-        """The weights that did best so far."""
+        """The best weights so far."""
         return self.beside(".best.pt")
 
 
 @dataclasses.dataclass(frozen=True)
 class Selection:
-    """Keeps the weights that do best at something, not the last ones.
+    """Keeps the best weights by some measurement instead of the last ones.
 
     Parameters
     ----------
     measure
-        Numbers of a model, such as PSNRs at several noise levels; the mean decides.
+        Scores of a model, such as the PSNR at several noise levels; their mean decides.
     when
         Whether to measure at an iteration.
     """
@@ -131,7 +131,7 @@ class Loop:
     budget
         How long.
     recipe
-        Everything else that the result depends on, as JSON values; a checkpoint is continued with the same recipe only.
+        Everything else that the result depends on, as JSON values; a checkpoint is only continued with the same recipe.
     average
         Decay of the running mean of the weights, which is what is measured and shipped; 0 for the weights themselves.
     clip
@@ -189,7 +189,7 @@ class Loop:
             nn.utils.clip_grad_norm_(model.parameters(), self.clip)
         optimizer.step()
         self.iteration += 1
-        # a young mean forgets faster
+        # at the start the running mean adapts faster
         decay = min(self.average, (1 + self.iteration) / (10 + self.iteration)) if self.average else 0.0
         with torch.no_grad():
             torch._foreach_lerp_(list(self.mean.parameters()), list(model.parameters()), 1 - decay)
@@ -215,7 +215,7 @@ class Loop:
         Raises
         ------
         ValueError
-            If there is none, or it was made by another recipe: says which of its settings differ.
+            If there is none, or its recipe differs; the message names the settings that differ.
         """
         if not path.exists():
             raise ValueError(f"there is no checkpoint {path} to resume")
@@ -240,18 +240,18 @@ def train(
     every: int = 100,
     checkpoint_every: int = 1000,
 ) -> Iterator[Record]:
-    """Run a loop with its files: hand on its records, and write log, checkpoints and the best weights.
+    """Run a loop with its files: yield its records, and write log, checkpoints and the best weights.
 
     Parameters
     ----------
     loop, files
         The run.
     resume
-        Go on from the checkpoint, and with the log up to it; else both are made anew.
+        Continue from the checkpoint, and the log up to it; otherwise both are started again.
     selection
         Keep the best weights.
     every, checkpoint_every
-        Iterations from one record, and from one checkpoint, to the next.
+        Iterations between records, and between checkpoints.
     """
     if resume:
         loop.restore(files.checkpoint)
@@ -272,7 +272,7 @@ def train(
 
 
 def read_log(path: Path) -> list[Record]:
-    """Records of a log; none if there is no such file. A line that a crash has cut off is left out."""
+    """Records of a log; none if there is no such file. A line that was truncated by a crash is ignored."""
     records = []
     for line in path.read_text(encoding="utf-8").splitlines() if path.exists() else []:
         try:

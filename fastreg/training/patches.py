@@ -28,7 +28,7 @@ class PatchSource:
     size
         Side of a patch in pixels.
     device
-        Where the photographs are kept, and patches are made.
+        Device on which the photographs are kept and patches are made.
 
     Raises
     ------
@@ -72,7 +72,7 @@ class PatchSource:
 
 
 def photographs_in(path: Path) -> tuple[list[Path], list[Path]]:
-    """Photographs of a folder to train on, and those held out.
+    """The photographs of a folder: those to train on, and those held out.
 
     Raises
     ------
@@ -81,7 +81,7 @@ def photographs_in(path: Path) -> tuple[list[Path], list[Path]]:
     """
     files = [source.path for source in folder.expand([str(path)])]
     if len(files) < 3:
-        raise ValueError(f"training needs at least three photographs, {path} holds {len(files)}")
+        raise ValueError(f"training needs at least three photographs, {path} has {len(files)}")
     return split(files)
 
 

@@ -1,4 +1,4 @@
-"""The picture of a training run."""
+"""The plot of a training run."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ def can_plot() -> bool:
 
 
 def plot(path: Path, log: Path, curves: Sequence[str], boxes: Mapping[str, list[float]] | None = None) -> None:
-    """Draw the course of a training from its log; nothing is drawn where matplotlib is not installed.
+    """Plot the values in the log of a training; nothing is drawn if matplotlib is not installed.
 
     Parameters
     ----------
@@ -25,7 +25,7 @@ def plot(path: Path, log: Path, curves: Sequence[str], boxes: Mapping[str, list[
     log
         The log, see `fastreg.training.loop`.
     curves
-        Names of the numbers in it to draw over the iterations.
+        Names of the values in it to plot over the iterations.
     boxes
         Values of a critic by the noise of the patches (Prost et al. 2021, Fig. 3), for a second picture.
     """

@@ -18,15 +18,15 @@ from fastreg.priors import Prior
 from fastreg.restorer import Restorer
 from fastreg.solvers import SOLVERS, Solver
 
-#: The weight that a search starts from is the best of these over sigma; a critic of slope one balances data of all pixels at 0.1.
+#: A search starts from the best of these divided by sigma; for a critic of slope one, 0.1 balances the data term.
 STARTS = (0.003, 0.01, 0.03, 0.1)
-#: Distance of the points of a search, in units of the logarithm of the weight.
+#: Step of a search, in units of the logarithm of the weight.
 STEP = 0.4
 
 
 @dataclasses.dataclass(frozen=True)
 class Tuned:
-    """The best settings of a task, and the mean PSNR in dB that they gave, as pairs (sigma, PSNR): in colour and in grey."""
+    """The best settings for a task, and the mean PSNR in dB with them, as pairs (sigma, PSNR), for colour and grey images."""
 
     settings: TaskSettings
     psnr: list[list[float]]
@@ -39,7 +39,7 @@ class Trial:
     Parameters
     ----------
     prior, solver
-        What restores.
+        The restorer.
     operators
         Degradations over which the PSNR is averaged.
     images
@@ -87,7 +87,7 @@ def tune(
     images: Tensor,
     report: Callable[[str], None] = lambda line: None,
 ) -> Tuned:
-    """Find the weight of highest mean PSNR for each sigma, and the factor on it for grey images.
+    """Find the weight with the highest mean PSNR for each sigma, and the factor on it for grey images.
 
     Arguments are those of `Trial`; `images` are in colour (unless the prior is for grey ones), and are made grey for that factor.
     The searches fit parabolas over the logarithm of the weight.
@@ -134,7 +134,7 @@ def tune_grey(
 
 
 def maximise(function: Callable[[float], float], guess: float, step: float) -> tuple[float, float]:
-    """Abscissa and value of the maximum of a unimodal function, of which a parabola is a fair picture over two steps.
+    """Abscissa and value of the maximum of a unimodal function that is close to a parabola over two steps.
 
     Walks from the guess until a point is not lower than both its neighbours, and evaluates the vertex of the parabola through
     the three.
@@ -165,7 +165,7 @@ def default_solver(task: str, prior: Prior) -> Solver[tuple[Tensor, ...]]:
             solver = build(SOLVERS, tuned.solver)
             if {need for need in solver.needs if need.startswith("prior.")} <= prior.offers:
                 return solver
-    raise ValueError(f"no model that ships says with which solver a {prior.kind} restores for {task}")
+    raise ValueError(f"no shipped model has a solver with which a {prior.kind} restores for {task}")
 
 
 def tune_task(

@@ -42,7 +42,7 @@ def test_architectures_give_a_patch_of_fifteen_pixels_one_score(
     assert prior.receptive_field == field
     assert prior.scores(torch.rand(1, 3, 15, 15)).shape == (1, 1, 1)
     assert prior.scores(torch.rand(1, 3, field + stride, field + stride - 1)).shape == (1, 2, 1)
-    with pytest.raises(ValueError, match=f"{field}x{field} pixels, got an image of {field - 1}x20"):
+    with pytest.raises(ValueError, match=f"{field}x{field} pixels, got {field - 1}x20"):
         prior(torch.rand(1, 3, field - 1, 20))
 
 

@@ -80,7 +80,7 @@ def test_the_row_of_a_task_says_what_it_is_tuned_on(monkeypatch: pytest.MonkeyPa
     shares = [1 - float(operator.mask.mean()) for operator in seen["operators"]]
     assert shares == pytest.approx([case["missing"] for case in tuning.tasks.find("inpaint").tuned_on], abs=0.03)
     assert seen["solver"].kind == "adam"  # of a model that ships and has a gradient
-    with pytest.raises(ValueError, match="no model that ships"):
+    with pytest.raises(ValueError, match="no shipped model"):
         tuning.default_solver("nothing", Shrinkage(3))
 
 

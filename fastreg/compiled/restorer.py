@@ -70,8 +70,9 @@ def check_precision(precision: str, device: torch.device) -> None:
 class CompiledRestorer(Restorer):
     """A restorer whose step is one compiled program with dynamic sizes; made by `fastreg.compile`.
 
-    The program is compiled on first use, once for single images and once for batches. Sizes, masks and PSFs are its inputs. On
-    CUDA the steps of a solve become a graph for each shape, see `fastreg.compiled.cuda_graphs`.
+    The program is compiled on first use, once for single images and once for batches. Sizes, masks and PSFs are its inputs.
+    Tiny images may need another one: torch on a CPU computes float32 convolutions of up to 20 480 inputs differently, which the
+    U-Net has below 5 120 pixels. On CUDA the steps of a solve become a graph for each shape, see `fastreg.compiled.cuda_graphs`.
 
     All parts are copies. It can be copied, pickled and moved; the copy compiles anew. It cannot be differentiated.
     """

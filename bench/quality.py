@@ -107,24 +107,23 @@ def table() -> Iterator[str]:
         "--data DATA` writes. Every fourth of CBSD68 (17 whole images), and of 25 brain slices; mean PSNR in dB and SSIM of "
         "images clipped to [0, 1]; noise is white, seeded by the name of the image, of standard deviation sigma in [0, 1]. "
         "`unet` in the precision that `--precision auto` takes, `alr` in float32. The classical methods are those of "
-        "scikit-image, with the PSF and the noise level known; seconds an image on two CPU cores."
+        "scikit-image, with the PSF and the noise level known."
     )
     yield ""
-    yield "| task | sigma | model | degraded | restored | SSIM | classical method | seconds |"
-    yield "|---|--:|---|--:|--:|--:|---|--:|"
+    yield "| task | sigma | model | degraded | restored | SSIM | classical method |"
+    yield "|---|--:|---|--:|--:|--:|---|"
     for name, row in EXPERIMENTS.items():
         path = RESULTS / f"{name}.json"
         document = json.loads(path.read_text()) if path.exists() else {}
         if document.get("model") != fingerprint(fastreg.load(row.model)):
-            yield f"| {row.title} | | `{row.model}` | not measured | | | | |"
+            yield f"| {row.title} | | `{row.model}` | not measured | | | |"
             continue
         for mean in document["means"]:
             restored, classical = mean["restored"], mean.get("baseline")
-            seconds = [entry["seconds"] for entry in document["rows"] if entry["sigma"] == mean["sigma"]]
             beside = f"{row.baseline} {classical['psnr']:.2f}" if classical else ""
             yield (
                 f"| {row.title} | {mean['sigma']:.3g} | `{row.model}` | {mean['degraded']['psnr']:.2f} "
-                f"| **{restored['psnr']:.2f}** | {restored['ssim']:.3f} | {beside} | {sorted(seconds)[len(seconds) // 2]:.2f} |"
+                f"| **{restored['psnr']:.2f}** | {restored['ssim']:.3f} | {beside} |"
             )
 
 

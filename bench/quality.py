@@ -76,7 +76,7 @@ EXPERIMENTS = {
         "demosaicking, RGGB", "unet", "cbsd68", "--task demosaick --sigma 0.005 --pattern rggb", "Malvar"
     ),
     "mri-30": Experiment(
-        "MRI, 30 % of k-space", "unet", "mri", "--task mri --sigma 0.005 --mask mri/mask_30.npy", "zero filling"
+        "MRI, 30 % of k-space", "unet", "mri/*.png", "--task mri --sigma 0.005 --mask mri/mask_30.npy", "zero filling"
     ),
 }
 

@@ -10,8 +10,7 @@ import torch
 from torch import Tensor
 
 import fastreg
-from fastreg import Restorer, metrics, operators, priors, solvers
-from fastreg.batch import restoring
+from fastreg import Restorer, metrics, operators, priors, solvers, tasks
 from fastreg.compiled import CompiledRestorer, gates, rounded
 from fastreg.fidelities import L2
 from fastreg.kernels.precision import tensor_float
@@ -139,7 +138,7 @@ ENTRIES: dict[str, Callable[[], Tensor]] = {
     "made and called": lambda: small(Blur(gaussian_psf(5, 1.0)))(IMAGE, 0.1),
     "load": lambda: next(fastreg.load("alr").parameters()),
     "task": lambda: fastreg.restorer_for("deblur", psf="gaussian:3:1", iterations=1)(IMAGE, 0.1),
-    "batch": lambda: restoring.solve(RESTORER, IMAGE[:, :1], 0.1),
+    "tasks": lambda: tasks.solve(RESTORER, IMAGE[:, :1], 0.1),
     "parts": parts,
     "psnr": lambda: torch.from_numpy(metrics.psnr(IMAGE, IMAGE + 0.1)),
 }

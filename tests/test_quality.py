@@ -7,7 +7,6 @@ import torch
 
 import fastreg
 from fastreg import metrics, models, tasks
-from fastreg.batch.restoring import solve
 from fastreg.evaluation.baselines import BASELINES
 from fastreg.io import images
 from fastreg.operators import Blur, gaussian_psf
@@ -45,7 +44,7 @@ def test_photographs_are_restored_better_than_by_classical_methods(task: str, si
         restorer = tasks.make_restorer(operator)
         y = operator.observe(clean, sigma, generator)
         classical = torch.from_numpy(BASELINES[row.baseline](operator, y, sigma))
-        gains.append(metrics.psnr(solve(restorer, y, sigma), clean) - metrics.psnr(classical, clean))
+        gains.append(metrics.psnr(tasks.solve(restorer, y, sigma), clean) - metrics.psnr(classical, clean))
     assert sum(float(gain[0]) for gain in gains) / len(gains) > 0.5, gains
 
 

@@ -30,7 +30,6 @@ def demo(
     from skimage import data
 
     from fastreg import metrics, tasks
-    from fastreg.batch.restoring import solve
     from fastreg.io import images, panel
     from fastreg.io.atomic import replacing
 
@@ -42,7 +41,7 @@ def demo(
     observed = restorer.operator.observe(clean.to(device), SIGMA, generator).cpu()
     typer.echo(f"deblurring {size}x{size} pixels with {restorer.solver.iterations} steps on {device}")
     started = time.perf_counter()
-    restored = solve(restorer, observed, SIGMA)
+    restored = tasks.solve(restorer, observed, SIGMA)
     seconds = time.perf_counter() - started
     before, after = (float(metrics.psnr(x, clean)[0]) for x in (observed, restored))
     output.mkdir(parents=True, exist_ok=True)

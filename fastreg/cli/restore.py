@@ -65,12 +65,12 @@ def restore(
     def work(image: Image) -> tuple[Image, str]:
         found = estimate_sigma(image.pixels) if level is None else level
         return restoring.restore_image(prepared, image, found), "" if level is not None else _numbers(
-            found, restoring.effective_weight(prepared, len(image.pixels), found)
+            found, tasks.effective_weight(prepared, len(image.pixels), found)
         )
 
     model = restorer.prior.card.name if restorer.prior.card is not None else restorer.prior.kind
     channels = restorer.prior.channels
-    numbers = "" if level is None else ", " + _numbers(level, restoring.effective_weight(restorer, channels, level))
+    numbers = "" if level is None else ", " + _numbers(level, tasks.effective_weight(restorer, channels, level))
     count = restorer.solver.iterations
     lower = "" if prepared.precision == "ieee" else f" in {prepared.precision}"
     typer.echo(f"{task} with the prior {model}{lower}, {count} step{'' if count == 1 else 's'}{numbers}")

@@ -15,11 +15,11 @@ from torch import Tensor
 
 from fastreg import compiled, machine, metrics, models, tasks
 from fastreg.batch import folder
-from fastreg.batch.restoring import effective_weight, shown, solve
 from fastreg.evaluation import baselines
 from fastreg.evaluation.results import Evaluation, Row, Score, Settings, merge
 from fastreg.io import decoders, images
 from fastreg.parts import describe
+from fastreg.tasks import effective_weight, shown, solve
 
 __all__ = ["Evaluation", "Evaluator", "Pictures", "Row", "Score", "Settings", "merge", "parse_shard"]
 

@@ -8,6 +8,7 @@ from fastreg.tasks.building import (
     random_operator,
     restorer_for,
 )
+from fastreg.tasks.solving import effective_weight, shown, solve
 from fastreg.tasks.table import TASKS, Options, Task, find, takers
 
 __all__ = [
@@ -15,11 +16,14 @@ __all__ = [
     "Options",
     "Task",
     "choose_device",
+    "effective_weight",
     "find",
     "make_operator",
     "make_restorer",
     "noise_level",
     "random_operator",
     "restorer_for",
+    "shown",
+    "solve",
     "takers",
 ]

@@ -10,10 +10,11 @@ from skimage import data
 
 import fastreg
 from fastreg import metrics, models, tasks
-from fastreg.batch.restoring import effective_weight, restore_image, settings, shown, solve
+from fastreg.batch.restoring import restore_image, settings
 from fastreg.evaluation.baselines import BASELINES
 from fastreg.io.images import Image
 from fastreg.solvers import Adam
+from fastreg.tasks import effective_weight, shown, solve
 
 
 def make_restorer(channels=3, operator=None, grey=None, **adam):

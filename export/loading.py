@@ -12,7 +12,7 @@ from torch import Tensor
 
 from fastreg.export import formats, forms, metadata
 from fastreg.export.formats import Metadata, Run
-from fastreg.operators.base import as_numbers
+from fastreg.operators.checks import as_numbers
 
 #: Formats with the same kind of file.
 _WHOLE_ONNX = ("onnx", "onnx-unrolled", "triton-server")

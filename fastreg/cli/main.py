@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import dis
+import linecache
 import logging
 import os
 import sys
@@ -102,13 +102,10 @@ def _explain(error: Exception) -> int:
 
 
 def raised_on_purpose(error: BaseException) -> bool:
-    """Whether a ``raise`` statement of fastreg raised an error, not a library that was called wrongly."""
-    place = error.__traceback__
-    while place is not None and place.tb_next is not None:
-        place = place.tb_next
-    if place is None or not str(place.tb_frame.f_globals.get("__name__", "")).startswith("fastreg"):
-        return False
-    return place.tb_frame.f_code.co_code[place.tb_lasti] == dis.opmap["RAISE_VARARGS"]
+    """Whether the last line of an error's traceback is a ``raise`` of fastreg; a library that was called wrongly has none there."""
+    frame, number = [*traceback.walk_tb(error.__traceback__)][-1]
+    line = linecache.getline(frame.f_code.co_filename, number, frame.f_globals)
+    return str(frame.f_globals.get("__name__")).startswith("fastreg") and line.lstrip().startswith("raise ")
 
 
 def _complain(text: str) -> None:

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from fastreg.fidelities.base import Separable
-from fastreg.operators.base import as_numbers
+from fastreg.operators.checks import as_numbers
 
 
 class _WeightedSquares(Separable):

@@ -17,7 +17,8 @@ from fastreg.kernels.blur_gradient.fourier import inverse, residual, transfer
 from fastreg.kernels.blur_gradient.plan import Method, Plan
 from fastreg.kernels.boundary import BOUNDARIES, Margins, pad
 from fastreg.operators import dft
-from fastreg.operators.base import Input, LinearOperator, Measurement, as_numbers, check_images
+from fastreg.operators.base import Input, LinearOperator, Measurement
+from fastreg.operators.checks import as_numbers, check_images
 
 
 class _Decided(NamedTuple):

@@ -10,7 +10,8 @@ from torch import Tensor
 
 from fastreg.kernels.boundary import BOUNDARIES
 from fastreg.operators import dft
-from fastreg.operators.base import LinearOperator, Measurement, check_images
+from fastreg.operators.base import LinearOperator, Measurement
+from fastreg.operators.checks import check_images
 from fastreg.operators.blur import Blur, gaussian_psf
 from fastreg.operators.sampling import interpolate
 

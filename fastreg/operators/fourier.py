@@ -9,7 +9,8 @@ import torch
 from torch import Tensor
 
 from fastreg.operators import dft
-from fastreg.operators.base import Input, LinearOperator, Measurement, check_mask, fit_mask
+from fastreg.operators.base import Input, LinearOperator, Measurement
+from fastreg.operators.checks import check_mask, fit_mask
 
 
 class FourierSampling(LinearOperator):

@@ -9,7 +9,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from fastreg.operators.base import Input, LinearOperator, check_mask, fit_mask
+from fastreg.operators.base import Input, LinearOperator
+from fastreg.operators.checks import check_mask, fit_mask
 from fastreg.operators.conjugate_gradients import conjugate_gradients
 
 # Weight of a coarser scale of `initial` relative to the measured pixels of the next finer one.

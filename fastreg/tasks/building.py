@@ -113,7 +113,9 @@ def restorer_for(
     device: torch.device | str = "cpu",
     **options: Unpack[Options],
 ) -> Restorer:
-    """The restorer for a task, with the defaults of the command line.
+    """The restorer for a task, as the command line makes it, in float32.
+
+    The default precision of the command line is ``auto``, see `fastreg.compiled.prepare`.
 
     Parameters
     ----------

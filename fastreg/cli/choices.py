@@ -28,8 +28,9 @@ TaskOption = Annotated[
 PsfOption = Annotated[
     str | None,
     typer.Option(
-        metavar="FILE|gaussian:SIZE:STD",
-        help=f"For {takers('psf')}: the point spread function as a two-dimensional .npy, a grey image, or a Gaussian.",
+        metavar="FILE|WORD",
+        help=f"For {takers('psf')}: the point spread function, a two-dimensional .npy or a grey image; or "
+        "gaussian:SIZE:STD, motion:LENGTH:ANGLE, disk:RADIUS, box:SIZE, in pixels and degrees.",
     ),
 ]
 BoundaryOption = Annotated[

@@ -48,8 +48,8 @@ def export(
     psf: Annotated[
         str | None,
         typer.Option(
-            metavar="FILE|gaussian:SIZE:STD|input",
-            help=f"For {takers('psf')}: a fixed point spread function, or input for one that comes with every call.",
+            metavar="FILE|WORD|input",
+            help=f"For {takers('psf')}: a fixed point spread function, as for restore; or input: one comes with every call.",
         ),
     ] = None,
     psf_side: Annotated[

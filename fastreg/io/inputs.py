@@ -4,16 +4,29 @@ from __future__ import annotations
 
 import math
 import os
+from collections.abc import Callable
 from pathlib import Path
+from typing import TypeVar
 
 import numpy as np
 import torch
 
 from fastreg.io import images
-from fastreg.operators import gaussian_psf
+from fastreg.operators import box_psf, disk_psf, gaussian_psf, motion_psf
 
-#: Largest side of a Gaussian PSF in pixels.
+Number = TypeVar("Number", int, float)
+#: Largest side of a PSF that is given by a word, in pixels.
 LARGEST_PSF = 1023
+#: PSFs by words: how each is written, and what makes it of the text between the colons.
+_PSFS: dict[str, tuple[str, Callable[..., torch.Tensor]]] = {
+    "gaussian": ("gaussian:SIZE:STD", lambda size, std: gaussian_psf(_side(int(size)), float(std), torch.float64)),
+    "motion": (
+        "motion:LENGTH:ANGLE",
+        lambda length, angle: motion_psf(_side(float(length)), float(angle), torch.float64),
+    ),
+    "disk": ("disk:RADIUS", lambda radius: disk_psf(_side(2 * float(radius)) / 2, torch.float64)),
+    "box": ("box:SIZE", lambda size: box_psf(_side(int(size)), torch.float64)),
+}
 
 
 def parse_sigma(text: str) -> float:
@@ -48,7 +61,8 @@ def read_psf(text: str) -> np.ndarray:
     Parameters
     ----------
     text
-        ``gaussian:SIZE:STD`` in pixels, or a file: a two-dimensional ``.npy``, or a grey image.
+        ``gaussian:SIZE:STD``, ``motion:LENGTH:ANGLE``, ``disk:RADIUS`` or ``box:SIZE``, in pixels and degrees; or a file: a
+        two-dimensional ``.npy``, or a grey image.
 
     Raises
     ------
@@ -56,17 +70,13 @@ def read_psf(text: str) -> np.ndarray:
         If it is none of these, or negative, not finite or without a positive sum.
     """
     if ":" in text and not Path(text).exists():
+        name, *numbers = text.split(":")
         try:
-            name, size, std = text.split(":")
-            if name != "gaussian":
-                raise ValueError("the only PSF with a name is the Gaussian")
-            if int(size) > LARGEST_PSF:
-                raise ValueError(f"the size is above {LARGEST_PSF} pixels")
-            return np.asarray(gaussian_psf(int(size), float(std), torch.float64))
-        except ValueError as error:
+            return _PSFS[name][1](*numbers).numpy()
+        except (KeyError, TypeError, ValueError) as error:
+            forms = [_PSFS[name][0]] if name in _PSFS else [form for form, _ in _PSFS.values()]
             raise ValueError(
-                "a Gaussian PSF is written gaussian:SIZE:STD, such as gaussian:7:3, of at most "
-                f"{LARGEST_PSF} pixels, got {text!r}"
+                f"a PSF is a file or {', '.join(forms)}, with positive numbers of at most {LARGEST_PSF} pixels, got {text!r}"
             ) from error
     if text.lower().endswith(".npy"):
         try:
@@ -84,6 +94,13 @@ def read_psf(text: str) -> np.ndarray:
         raise ValueError(f"the PSF {text} must be finite, without negative values, and not zero everywhere")
     result: np.ndarray = psf / psf.sum()
     return result
+
+
+def _side(pixels: Number) -> Number:
+    """A side of a PSF; raises `ValueError` if it is too large."""
+    if pixels > LARGEST_PSF:
+        raise ValueError(f"it is above {LARGEST_PSF} pixels")
+    return pixels
 
 
 def read_mask(path: str | os.PathLike[str]) -> np.ndarray:

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from fastreg.operators.base import Input, LinearOperator, Measurement
-from fastreg.operators.blur import Blur, gaussian_psf
+from fastreg.operators.blur import Blur
 from fastreg.operators.downsample import Downsample
 from fastreg.operators.fourier import FourierSampling
 from fastreg.operators.identity import Identity
 from fastreg.operators.mask import Mask
 from fastreg.operators.mosaic import Mosaic
+from fastreg.operators.psfs import box_psf, disk_psf, gaussian_psf, motion_psf
 
 #: Every operator by its kind.
 OPERATORS: dict[str, type[LinearOperator]] = {
@@ -26,5 +27,8 @@ __all__ = [
     "Mask",
     "Measurement",
     "Mosaic",
+    "box_psf",
+    "disk_psf",
     "gaussian_psf",
+    "motion_psf",
 ]

@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import math
-import numbers
 from collections.abc import Callable
 from types import MappingProxyType
 from typing import Any, NamedTuple
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -19,6 +17,7 @@ from fastreg.kernels.boundary import BOUNDARIES, Margins, pad
 from fastreg.operators import dft
 from fastreg.operators.base import Input, LinearOperator, Measurement
 from fastreg.operators.checks import as_numbers, check_images
+from fastreg.operators.psfs import check_dtype
 
 
 class _Decided(NamedTuple):
@@ -82,7 +81,7 @@ class Blur(LinearOperator):
         rules = (*BOUNDARIES, "valid")
         if boundary not in rules:
             raise ValueError(f"the boundary rule of a blur must be one of {', '.join(rules)}, got {boundary!r}")
-        _check_dtype(dtype)
+        check_dtype(dtype)
         values = as_numbers(psf, "a PSF")
         if values.ndim != 2:
             raise ValueError(f"a PSF is two-dimensional, [height, width], got the shape {list(values.shape)}")
@@ -236,51 +235,6 @@ class Blur(LinearOperator):
                 f"a PSF of {sides[0]} x {sides[1]} pixels with the boundary rule {self.boundary} needs images of "
                 f"at least {smallest[0]} x {smallest[1]} (height x width), got {height} x {width}"
             )
-
-
-def gaussian_psf(size: int | tuple[int, int], std: float, dtype: torch.dtype = torch.float32) -> Tensor:
-    """Sampled Gaussian PSF with a sum of one.
-
-    .. math:: h(j) \\propto \\exp(-|j - c|^2 / (2\\, \\mathrm{std}^2)), \\quad c = (\\lfloor k_h / 2 \\rfloor,
-        \\lfloor k_w / 2 \\rfloor)
-
-    Parameters
-    ----------
-    size
-        Sides ``(k_h, k_w)`` in pixels, or one number for both. The centre is the one that `Blur` uses, so that a PSF
-        with even sides does not shift the image either.
-    std
-        Standard deviation in pixels.
-    dtype
-        float32 or float64.
-
-    Returns
-    -------
-    Tensor
-        The PSF, ``[k_h, k_w]``.
-
-    Raises
-    ------
-    ValueError
-        If a side or the standard deviation is not positive, or `dtype` is another.
-    """
-    whole = (int, np.integer)
-    sides = (size, size) if isinstance(size, whole) else tuple(size) if isinstance(size, (tuple, list)) else ()
-    if len(sides) != 2 or not all(isinstance(side, whole) and side is not True and side > 0 for side in sides):
-        raise ValueError(f"the size of a PSF is a positive whole number of pixels, or a pair of them, got {size!r}")
-    if isinstance(std, bool) or not isinstance(std, numbers.Real) or not 0 < std < math.inf:
-        raise ValueError(f"the standard deviation of a Gaussian must be a positive number of pixels, got {std!r}")
-    _check_dtype(dtype)
-    rows, columns = (
-        ((torch.arange(side, dtype=torch.float64, device="cpu") - side // 2) / std).square().mul(-0.5).exp()
-        for side in sides
-    )
-    return ((rows / rows.sum())[:, None] * (columns / columns.sum())).to(dtype)
-
-
-def _check_dtype(dtype: torch.dtype) -> None:
-    if dtype not in (torch.float32, torch.float64):
-        raise ValueError(f"the dtype of a PSF must be torch.float32 or torch.float64, got {dtype}")
 
 
 def _has_values(x: Tensor) -> bool:

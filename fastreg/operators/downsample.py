@@ -11,8 +11,9 @@ from torch import Tensor
 from fastreg.kernels.boundary import BOUNDARIES
 from fastreg.operators import dft
 from fastreg.operators.base import LinearOperator, Measurement
+from fastreg.operators.blur import Blur
 from fastreg.operators.checks import check_images
-from fastreg.operators.blur import Blur, gaussian_psf
+from fastreg.operators.psfs import gaussian_psf
 from fastreg.operators.sampling import interpolate
 
 

@@ -17,7 +17,8 @@ class Options(TypedDict, total=False):
     """What a degradation depends on; None means not given.
 
     psf
-        A PSF ``[height, width]``, or what `fastreg.io.inputs.read_psf` reads: a file, or ``gaussian:SIZE:STD``.
+        A PSF ``[height, width]``, or what `fastreg.io.inputs.read_psf` reads: a file, or a word such as
+        ``gaussian:SIZE:STD``.
     boundary
         What lies beyond the border of the image, see `fastreg.operators.Blur`.
     mask

@@ -101,6 +101,20 @@ def test_restore_writes_the_image_python_writes(built: Built, tmp_path: Path, ta
     assert sorted(path.name for path in tmp_path.iterdir()) == ["in.png", "mask.png", "out.png", "python.png"]
 
 
+def test_a_psf_is_the_same_from_every_file(built: Built, tmp_path: Path) -> None:
+    images.write(PICTURES["rgb"], tmp_path / "in.png")
+    psf = np.array([[0, 51, 0], [102, 255, 204]], np.uint8)
+    images.write(images.Image(psf[None] / np.float32(255)), tmp_path / "psf.png")
+    for name, array in (("bytes", psf), ("floats", psf.astype(np.float32)), ("columns", np.asfortranarray(psf / 7))):
+        np.save(tmp_path / f"{name}.npy", array)
+    outputs = set()
+    for name in ("psf.png", "bytes.npy", "floats.npy", "columns.npy"):
+        given = (tmp_path / "in.png", tmp_path / "out.png", "--sigma=0.1", "--psf", tmp_path / name)
+        assert built.run("restore", built.artefact("deblur"), *given).returncode == 0
+        outputs.add((tmp_path / "out.png").read_bytes())
+    assert len(outputs) == 1
+
+
 def _restored(operator: LinearOperator, pixels: np.ndarray) -> np.ndarray:
     """Pixels ``[C, H, W]`` restored eagerly; grey ones are repeated, and a larger result is cut to their frame."""
     restorer = artefacts.make_restorer(operator)
@@ -140,6 +154,8 @@ def test_restore_says_in_one_line_what_is_wrong(built: Built, tmp_path: Path) ->
     images.write(PICTURES["rgb"], tmp_path / "in.png")
     (tmp_path / "text.png").write_text("this is no image")
     (tmp_path / "cut.png").write_bytes((tmp_path / "in.png").read_bytes()[:700])
+    np.save(tmp_path / "whole.npy", np.ones((3, 3), np.int64))
+    (tmp_path / "cut.npy").write_bytes((tmp_path / "whole.npy").read_bytes()[:30])
     images.write(images.Image(np.zeros((1, 24, 31), np.float32)), tmp_path / "zero.png")
     images.write(images.Image(np.ones((3, 5, 6), np.float32)), tmp_path / "small.png")
     picture, out, sigma = tmp_path / "in.png", tmp_path / "out.png", "--sigma=0.1"
@@ -154,6 +170,8 @@ def test_restore_says_in_one_line_what_is_wrong(built: Built, tmp_path: Path) ->
         (2, "takes no --psf", (denoise, picture, out, sigma, "--psf=gaussian:3:1")),
         (2, "needs --psf", (deblur, picture, out, sigma)),
         (2, "gaussian:SIZE:STD", (deblur, picture, out, sigma, "--psf=gaussian:3")),
+        (2, "cut off", (deblur, picture, out, sigma, f"--psf={tmp_path / 'cut.npy'}")),
+        (2, "its values are <i8", (deblur, picture, out, sigma, f"--psf={tmp_path / 'whole.npy'}")),
         (2, "zero everywhere", (inpaint, picture, out, f"--mask={tmp_path / 'zero.png'}")),
         (2, "another size", (inpaint, picture, out, f"--mask={tmp_path / 'small.png'}")),
         (2, "takes a picture of 1 channel, this one has 3", (demosaick, picture, out, sigma)),

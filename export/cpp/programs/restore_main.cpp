@@ -9,6 +9,7 @@
 
 #include "fastreg/checks.hpp"
 #include "fastreg/version.h"
+#include "npy_file.hpp"
 #include "png_file.h"
 
 namespace fastreg::programs {
@@ -21,7 +22,7 @@ constexpr const char* usage =
     "\n"
     "  --sigma S      standard deviation of the noise in units of [0, 1], such as 0.1 or 25/255\n"
     "  --weight W     weight of the prior; by default what it was tuned to\n"
-    "  --psf P        where the artefact takes a PSF: gaussian:SIZE:STD, or a grey PNG\n"
+    "  --psf P        where the artefact takes a PSF: gaussian:SIZE:STD, a .npy [height, width], or a grey PNG\n"
     "  --mask FILE    where it takes a mask: a PNG, not zero where a pixel is known\n";
 
 /// A PNG in memory.
@@ -76,8 +77,9 @@ class Picture {
   png_file file_{};
 };
 
-/// The PSF of an option: gaussian:SIZE:STD in pixels, centred at SIZE / 2, or a grey PNG.
+/// The PSF of an option: gaussian:SIZE:STD in pixels, centred at SIZE / 2, a .npy, or a grey PNG.
 Array read_psf(const std::string& text) {
+  if (text.size() > 4 && text.compare(text.size() - 4, 4, ".npy") == 0) return read_npy(text);
   Array psf;
   if (text.rfind("gaussian:", 0) != 0) {
     const Picture picture(text);

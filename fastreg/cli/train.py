@@ -1,4 +1,4 @@
-"""`fastreg train`: learning priors, and tuning their weights."""
+"""`fastreg train`: learning priors, and fitting the settings they restore with."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ import typer
 if TYPE_CHECKING:
     from fastreg.training.loop import Files, Loop, Record
 
-app = typer.Typer(no_args_is_help=True, help="Train priors, and tune their weights.")
+app = typer.Typer(no_args_is_help=True, help="Train priors, and fit the settings they restore with.")
 
 Output = Annotated[Path, typer.Option("--output", "-o", help="The model to write, a .safetensors file.")]
 Resume = Annotated[
@@ -186,27 +186,23 @@ def denoiser(
 
 
 @app.command()
-def weights(
+def schedule(
     model: Annotated[str, typer.Argument(metavar="NAME|FILE", help="The model to tune.")],
     output: Output,
     task: Annotated[str, typer.Option(metavar="TASK[,TASK]", help="What to tune it for.", show_default=False)],
     data: Annotated[Path, typer.Option(help="A folder of photographs; the held-out ones are used.")],
     solver_of: Annotated[
-        str | None, typer.Option(metavar="TASK", help="Use the solver that the model has for another task.")
+        str | None, typer.Option(metavar="TASK", help="Start from the solver that the model has for another task.")
     ] = None,
-    grey: Annotated[
-        bool,
-        typer.Option(
-            "--grey", help="Keep the weights; tune only the factor by which they are multiplied for grey images."
-        ),
-    ] = False,
     crops: Annotated[int, typer.Option(min=1, help="Held-out photographs to tune on.")] = 4,
     crop: Annotated[int, typer.Option(min=16, help="Side of their central crops in pixels.")] = 96,
+    precision: Precision = "ieee",
     overwrite: Overwrite = False,
 ) -> None:
-    """Tune the weight of a model for a task on held-out photographs, and write the model with the result in its card.
+    """Fit the weight of a model for a task, and the noise levels of its solver, and write the model with a card that has them.
 
-    One photograph in sixteen of the folder is held out, as in training; the first of them are reserved for reported figures.
+    The photographs are held-out ones: one in sixteen of the folder, as in training; the first of them are reserved for
+    reported figures. The degradations are of several kinds, and the result is also measured with others.
     """
     import dataclasses
 
@@ -222,18 +218,11 @@ def weights(
     settings, quality = dict(card.tasks), dict(card.measured.get("held_out_psnr", {}))
     for name in _tasks(task):
         typer.echo(f"tuning {card.name} for {name}")
-        if grey:
-            factor, found = tuning.tune_grey_task(prior, name, images)
-            settings[name] = dataclasses.replace(settings[name], grey=factor)
-            typer.echo(
-                f"{factor:g} times the weight: " + ", ".join(f"{psnr:.2f} dB at {sigma:g}" for sigma, psnr in found)
-            )
-            continue
-        solver = tuning.default_solver(solver_of or name, prior)
-        tuned = tuning.tune_task(prior, name, images, solver, typer.echo)
-        settings[name], quality[name] = tuned.settings, tuned.psnr
+        start = tuning.default_settings(solver_of or name, prior)
+        tuned = tuning.tune_task(prior, name, images, start, precision, typer.echo)
+        settings[name], quality[name] = tuned.settings, tuned.measured
     card = dataclasses.replace(card, tasks=settings, measured={**card.measured, "held_out_psnr": quality})
-    models.save_model(prior, files.output, card)
+    models.save_card(model, files.output, card)
     typer.echo(f"wrote {output}")
 
 

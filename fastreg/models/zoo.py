@@ -25,6 +25,18 @@ def names() -> list[str]:
     return sorted(path.stem for path in WEIGHTS.glob("*.safetensors"))
 
 
+def find(name: str | os.PathLike[str]) -> Path:
+    """The file of a model, by its name or path; raises `ValueError` if there is none."""
+    path = WEIGHTS / f"{name}.safetensors"
+    if not path.is_file():
+        path = Path(name)
+    if not path.is_file():
+        raise ValueError(
+            f"no model {str(name)!r}: expected one of {', '.join(names())}, or the path of a .safetensors file"
+        )
+    return path
+
+
 def load(name: str | os.PathLike[str], device: torch.device | str = "cpu") -> Prior:
     """Load a pretrained model by its name, or from a file.
 
@@ -45,13 +57,7 @@ def load(name: str | os.PathLike[str], device: torch.device | str = "cpu") -> Pr
     ValueError
         If there is no such model, or the file is not a fastreg model.
     """
-    path = WEIGHTS / f"{name}.safetensors"
-    if not path.is_file():
-        path = Path(name)
-    if not path.is_file():
-        raise ValueError(
-            f"no model {str(name)!r}: expected one of {', '.join(names())}, or the path of a .safetensors file"
-        )
+    path = find(name)
     card, tensors = read_model(path)
     try:
         # independent of the default dtype and device of torch, and without using its random generator
@@ -103,7 +109,16 @@ def save_model(model: Prior, path: str | os.PathLike[str], card: ModelCard, half
         tensors = {key: value.half() if value.is_floating_point() else value for key, value in tensors.items()}
         loaded.load_state_dict(tensors)
     card = dataclasses.replace(card, sha256=fingerprint(loaded))
+    _write(tensors, path, card)
+    return card
+
+
+def save_card(name: str | os.PathLike[str], path: str | os.PathLike[str], card: ModelCard) -> None:
+    """Write the weights of a model, by its name or file, bit by bit, with another card."""
+    _write(read_model(find(name))[1], path, card)
+
+
+def _write(tensors: dict[str, Tensor], path: str | os.PathLike[str], card: ModelCard) -> None:
     data = save(tensors, metadata={"fastreg": card.dump()})
     with replacing(path) as temporary:
         temporary.write_bytes(data)
-    return card

@@ -30,6 +30,8 @@ class Solver(nn.Module, abc.ABC, Generic[State]):
     #: What a step uses, of ``"prior.energy"``, ``"prior.gradient"``, ``"prior.denoise"``, ``"data.gradient"``,
     #: ``"data.proximal"``, ``"fidelity.proximal"``.
     needs: ClassVar[frozenset[str]]
+    #: Positive settings that can be fitted for a task, see `fastreg.training.tuning`.
+    fitted: ClassVar[tuple[str, ...]] = ()
     #: The NamedTuple of tensors that a step takes and returns.
     state: type[State]
     schedule: Tensor

@@ -30,6 +30,7 @@ class FixedLevel(Solver[State]):
 
     columns = ("level",)
     needs = frozenset({"data.proximal", "prior.denoise"})
+    fitted = ("level",)
 
     def __init__(self, iterations: int = 30, level: float = 0.06) -> None:
         positive(iterations=iterations, level=level)

@@ -54,6 +54,7 @@ class HalfQuadraticSplitting(Solver[HalfQuadraticSplittingState]):
     kind = "half_quadratic_splitting"
     columns = ("exponent",)
     needs = frozenset({"data.proximal", "prior.denoise"})
+    fitted = ("first", "floor", "last")
     state = HalfQuadraticSplittingState
 
     def __init__(self, iterations: int = 8, first: float = 49 / 255, floor: float = 1 / 255, last: float = 1.0) -> None:

@@ -122,7 +122,12 @@ TASKS: dict[str, Task] = {
             needs=("psf",),
             takes=("boundary",),
             tuned_sigmas=(0.01, 0.03, 0.1),
-            tuned_on=({"psf": "gaussian:7:3"}, {"psf": "gaussian:5:1"}, {"psf": _DIAGONAL}),
+            tuned_on=(
+                {"psf": "gaussian:7:3"},
+                {"psf": "gaussian:9:1.6", "boundary": "circular"},
+                {"psf": _DIAGONAL},
+                {"psf": np.ones((9, 9))},
+            ),
             held_out=({"psf": "gaussian:9:1.2"}, {"psf": _ROW}),
         ),
         Task(
@@ -149,8 +154,8 @@ TASKS: dict[str, Task] = {
             takes=("psf", "boundary"),
             sigma=0.01,
             tuned_sigmas=(0.01, 0.03),
-            tuned_on=({"factor": 2}, {"factor": 3}, {"factor": 4}),
-            held_out=({"factor": 2, "psf": "gaussian:7:1.6"}, {"factor": 3, "psf": "gaussian:9:2"}),
+            tuned_on=({"factor": 2}, {"factor": 2, "psf": "gaussian:9:2"}, {"factor": 3}, {"factor": 4}),
+            held_out=({"factor": 2, "psf": "gaussian:7:1.6"}, {"factor": 3, "psf": "gaussian:9:1.6"}),
         ),
         Task(
             "demosaick",

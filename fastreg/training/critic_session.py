@@ -158,8 +158,10 @@ class CriticSession:
         images = patches.tuning_crops(self.held_out, side, count)
         case: Any = {} if self.job.select == "denoise" else {"psf": "gaussian:7:3"}
         critic, operator = _shipped(model), tasks.make_operator(self.job.select, **case)
-        trial = tuning.Trial(critic, tuning.default_solver(self.job.select, critic), [operator], images)
-        return [trial.best_weight(sigma, tuning.STARTS[-1] / sigma)[1] for sigma in sigmas]
+        start = tuning.default_settings(self.job.select, critic)
+        trial = tuning.Trial(critic, tuning.solver_of(start), [operator], images)
+        rule = start.rule(torch.tensor(sigmas, dtype=torch.float64)).tolist()
+        return [trial.best_weight(sigma, weight)[1] for sigma, weight in zip(sigmas, rule, strict=True)]
 
     def finish(self, tuned: Sequence[str], report: Callable[[str], None] = lambda line: None) -> models.ModelCard:
         """Measure the critic, tune its weights for tasks, plot its values and write the model."""
@@ -194,7 +196,7 @@ class CriticSession:
         for task in tuned:
             report(f"tuning for {task}")
             found = tuning.tune_task(critic, task, held, report=report)
-            settings[task], quality[task] = found.settings, found.psnr
+            settings[task], quality[task] = found.settings, found.measured
         card = models.ModelCard(
             name=job.files.output.stem,
             kind=critic.kind,

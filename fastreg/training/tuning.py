@@ -1,40 +1,52 @@
-"""The weight lambda of a task as a function of the noise level, tuned on held-out photographs."""
+"""The weight lambda of a task as a function of the noise level, and the solver's settings, fitted on held-out photographs."""
 
 from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from fastreg import metrics, models, tasks
-from fastreg.models import TaskSettings, WeightRule
+from fastreg.compiled import rounded
+from fastreg.models import TaskSettings
 from fastreg.operators import LinearOperator
 from fastreg.parts import build, describe
 from fastreg.priors import Prior
 from fastreg.restorer import Restorer
 from fastreg.solvers import SOLVERS, Solver
 
-#: A search starts from the best of these divided by sigma; for a critic of slope one, 0.1 balances the data term.
-STARTS = (0.003, 0.01, 0.03, 0.1)
-#: Step of a search, in units of the logarithm of the weight.
+#: Step of a search, in units of the logarithm.
 STEP = 0.4
+#: How often all weights and settings are searched in turn, where there is more than the weights.
+ROUNDS = 2
+
+#: Pairs (sigma, mean PSNR in dB).
+Quality = list[list[float]]
+Report = Callable[[str], None]
 
 
 @dataclasses.dataclass(frozen=True)
 class Tuned:
-    """The best settings for a task, and the mean PSNR in dB with them, as pairs (sigma, PSNR), for colour and grey images."""
+    """The best settings for a task, and the mean PSNR with them: for the degradations of the fit, for others, for grey images."""
 
     settings: TaskSettings
-    psnr: list[list[float]]
-    psnr_grey: list[list[float]]
+    psnr: Quality
+    held_out: Quality
+    grey: Quality
+
+    @property
+    def measured(self) -> dict[str, Quality]:
+        """For the model card."""
+        return {"tuned_on": self.psnr, "held_out": self.held_out}
 
 
 class Trial:
-    """Observations of the same images through several operators, restored with any weight.
+    """Observations of the same images through several operators, restored with any weight and settings.
 
     Parameters
     ----------
@@ -46,18 +58,28 @@ class Trial:
         Clean images ``[B, C, H, W]`` in [0, 1] that neither training nor any reported figure has seen.
     grey
         The images are grey ones, repeated in the channels of the prior: so is their noise.
+    precision
+        Number format of the prior's convolutions.
     """
 
     def __init__(
         self,
         prior: Prior,
-        solver: Solver[tuple[Tensor, ...]],
+        solver: Solver[Any],
         operators: Sequence[LinearOperator],
         images: Tensor,
         grey: bool = False,
+        precision: str = "ieee",
     ) -> None:
         self.images, self.grey = images, grey
-        self.restorers = [Restorer(operator, prior=prior, solver=solver, weight=1.0) for operator in operators]
+        self.restorers = [
+            rounded(Restorer(operator, prior=prior, solver=solver, weight=1.0), precision) for operator in operators
+        ]
+
+    @property
+    def solver(self) -> Solver[Any]:
+        """The solver of all restorations."""
+        return self.restorers[0].solver
 
     @torch.no_grad()
     def psnr(self, sigma: float, weight: float) -> float:
@@ -73,64 +95,106 @@ class Trial:
             values.append(float(np.mean(metrics.psnr(x, self.images))))
         return sum(values) / len(values)
 
+    def quality(self, weights: Mapping[float, float]) -> Quality:
+        """Pairs (sigma, PSNR) with a weight for each sigma."""
+        return [[sigma, round(self.psnr(sigma, weight), 3)] for sigma, weight in weights.items()]
+
     def best_weight(self, sigma: float, guess: float) -> tuple[float, float]:
         """The weight of highest PSNR at a noise level, and that PSNR."""
         logarithm, best = maximise(lambda where: self.psnr(sigma, math.exp(where)), math.log(guess), STEP)
         return math.exp(logarithm), best
 
+    def fit_setting(self, name: str, weights: Mapping[float, float]) -> float:
+        """Give the solver the value of one setting that has the highest mean PSNR over the noise levels; returns that PSNR."""
+
+        def mean(logarithm: float) -> float:
+            settings = {**self.solver.settings, name: _rounded(math.exp(logarithm))}
+            solver = build(SOLVERS, {"kind": self.solver.kind, "settings": settings})
+            for restorer in self.restorers:
+                restorer.solver = solver
+            return sum(self.psnr(sigma, weight) for sigma, weight in weights.items()) / len(weights)
+
+        logarithm, best = maximise(mean, math.log(self.solver.settings[name]), STEP)
+        mean(logarithm)
+        return best
+
 
 def tune(
     prior: Prior,
-    solver: Solver[tuple[Tensor, ...]],
+    start: TaskSettings,
     operators: Sequence[LinearOperator],
     sigmas: Sequence[float],
     images: Tensor,
-    report: Callable[[str], None] = lambda line: None,
+    held_out: Sequence[LinearOperator] = (),
+    precision: str = "ieee",
+    report: Report = lambda line: None,
 ) -> Tuned:
-    """Find the weight with the highest mean PSNR for each sigma, and the factor on it for grey images.
+    """Find the weight for each sigma and the settings of the solver with the highest mean PSNR, and the factor for grey images.
 
-    Arguments are those of `Trial`; `images` are in colour (unless the prior is for grey ones), and are made grey for that factor.
-    The searches fit parabolas over the logarithm of the weight.
+    One after the other is searched, with parabolas over its logarithm: the weights, and what the solver names as
+    `Solver.fitted`.
+
+    Parameters
+    ----------
+    prior, operators, precision
+        See `Trial`.
+    start
+        The solver, and the weights to start from.
+    sigmas
+        Noise levels.
+    images
+        See `Trial`. In colour (unless the prior is for grey ones); they are made grey for the factor.
+    held_out
+        Other degradations, to measure the result with.
+    report
+        Called with a line after each search.
     """
-    trial = Trial(prior, solver, operators, images)
-    weights, quality = [], []
-    product = max(STARTS, key=lambda start: trial.psnr(sigmas[0], start / sigmas[0]))
-    for sigma in sigmas:  # from one noise level to the next the product of both changes little
-        weight, best = trial.best_weight(sigma, product / sigma)
-        product = weight * sigma
-        weights.append([sigma, round(weight, 5)])
-        quality.append([sigma, round(best, 3)])
-        report(f"sigma {sigma:g}: weight {weight:.5g}, {best:.2f} dB on held-out crops")
-    factor, grey = tune_grey(prior, solver, operators, WeightRule(weights), sigmas, images)
+    trial = Trial(prior, solver_of(start), operators, images, precision=precision)
+    weights = {sigma: float(start.rule(torch.tensor(sigma, dtype=torch.float64))) for sigma in sigmas}
+    for _ in range(ROUNDS if trial.solver.fitted else 1):
+        for sigma, guess in weights.items():
+            weight, best = trial.best_weight(sigma, guess)
+            weights[sigma] = _rounded(weight)
+            report(f"sigma {sigma:g}: weight {weight:.4g}, {best:.2f} dB on held-out crops")
+        for name in trial.solver.fitted:
+            best = trial.fit_setting(name, weights)
+            report(f"{name} {trial.solver.settings[name]:g}: {best:.2f} dB")
+    settings = TaskSettings([list(pair) for pair in weights.items()], start.exponent, describe(trial.solver))
+    others = Trial(prior, trial.solver, held_out, images, precision=precision).quality(weights) if held_out else []
+    if others:
+        report("other degradations: " + _listed(others))
+    factor, grey = tune_grey(prior, settings, operators, sigmas, images, precision)
     if grey:
-        report(f"grey images: {factor:g} times the weight, " + ", ".join(f"{value:.2f} dB" for _, value in grey))
-    return Tuned(TaskSettings(weights, solver=describe(solver), grey=factor), quality, grey)
+        report(f"grey images: {factor:g} times the weight: {_listed(grey)}")
+    return Tuned(dataclasses.replace(settings, grey=factor), trial.quality(weights), others, grey)
 
 
 def tune_grey(
     prior: Prior,
-    solver: Solver[tuple[Tensor, ...]],
+    settings: TaskSettings,
     operators: Sequence[LinearOperator],
-    rule: WeightRule,
     sigmas: Sequence[float],
     images: Tensor,
-) -> tuple[float, list[list[float]]]:
-    """The factor on the weights of a rule for grey images, and pairs (sigma, PSNR) with it.
+    precision: str = "ieee",
+) -> tuple[float, Quality]:
+    """The factor on the weights of a task for grey images, and the PSNR with it.
 
     It is 1, and there are no pairs, for a prior for grey images and for operators that mix channels.
     """
     if prior.channels == 1 or not all(operator.measurement().channels is None for operator in operators):
         return 1.0, []
     plain = images.mean(1, keepdim=True).expand_as(images).contiguous()
-    trial = Trial(prior, solver, operators, plain, grey=True)
-    levels = [(sigma, float(rule(torch.tensor(sigma, dtype=torch.float64)))) for sigma in sigmas]
+    trial = Trial(prior, solver_of(settings), operators, plain, grey=True, precision=precision)
 
-    def quality(logarithm: float) -> list[float]:
-        return [trial.psnr(sigma, math.exp(logarithm) * weight) for sigma, weight in levels]
+    def scaled(logarithm: float) -> dict[float, float]:
+        rule = settings.rule
+        return {s: math.exp(logarithm) * float(rule(torch.tensor(s, dtype=torch.float64))) for s in sigmas}
 
-    logarithm, _ = maximise(lambda where: sum(quality(where)) / len(levels), STEP, STEP)
-    pairs = [[sigma, round(value, 3)] for sigma, value in zip(sigmas, quality(logarithm), strict=True)]
-    return round(math.exp(logarithm), 3), pairs
+    def mean(logarithm: float) -> float:
+        return sum(trial.psnr(sigma, weight) for sigma, weight in scaled(logarithm).items())
+
+    logarithm, _ = maximise(mean, STEP, STEP)
+    return _rounded(math.exp(logarithm)), trial.quality(scaled(logarithm))
 
 
 def maximise(function: Callable[[float], float], guess: float, step: float) -> tuple[float, float]:
@@ -151,8 +215,8 @@ def maximise(function: Callable[[float], float], guess: float, step: float) -> t
     return (vertex, value) if value >= middle else (guess, middle)
 
 
-def default_solver(task: str, prior: Prior) -> Solver[tuple[Tensor, ...]]:
-    """The solver to tune a weight with: that of the prior's card, else of a model that ships and is of the same sort.
+def default_settings(task: str, prior: Prior) -> TaskSettings:
+    """Where to start for a task: what the prior's card has, else a model that ships and is of the same sort.
 
     Raises
     ------
@@ -162,9 +226,9 @@ def default_solver(task: str, prior: Prior) -> Solver[tuple[Tensor, ...]]:
     cards = [prior.card, *(models.load(name).card for name in models.names())]
     for tuned in (card.tasks.get(task) for card in cards if card is not None):
         if tuned is not None and tuned.solver is not None:
-            solver = build(SOLVERS, tuned.solver)
-            if {need for need in solver.needs if need.startswith("prior.")} <= prior.offers:
-                return solver
+            needs = solver_of(tuned).needs
+            if {need for need in needs if need.startswith("prior.")} <= prior.offers:
+                return tuned
     raise ValueError(f"no shipped model has a solver with which a {prior.kind} restores for {task}")
 
 
@@ -172,36 +236,42 @@ def tune_task(
     prior: Prior,
     task: str,
     images: Tensor,
-    solver: Solver[tuple[Tensor, ...]] | None = None,
-    report: Callable[[str], None] = lambda line: None,
+    start: TaskSettings | None = None,
+    precision: str = "ieee",
+    report: Report = lambda line: None,
 ) -> Tuned:
     """Tune a prior for a task at the noise levels, and over the degradations, of its row in `fastreg.tasks.TASKS`.
 
-    Arguments are those of `tune`; the solver is `default_solver` if not given.
+    Arguments are those of `tune`; the start is `default_settings` if not given.
     """
-    solver = solver or default_solver(task, prior)
-    return tune(prior, solver, operators_of(task, images), tasks.find(task).tuned_sigmas, images, report)
+    row = tasks.find(task)
+    operators, others = (operators_of(task, images, cases) for cases in (row.tuned_on, row.held_out))
+    start = start or default_settings(task, prior)
+    # for the identity there is no other degradation
+    held_out = [] if row.held_out == row.tuned_on else others
+    return tune(prior, start, operators, row.tuned_sigmas, images, held_out, precision, report)
 
 
-def operators_of(task: str, images: Tensor) -> list[LinearOperator]:
-    """The degradations that a task is tuned on, for images of a size."""
+def operators_of(task: str, images: Tensor, cases: Sequence[Mapping[str, Any]]) -> list[LinearOperator]:
+    """Degradations of a row of `fastreg.tasks.TASKS` for images of a size."""
     height, width = images.shape[-2:]
     return [
         tasks.random_operator(task, height, width, torch.Generator().manual_seed(k), **case)
-        for k, case in enumerate(tasks.find(task).tuned_on)
+        for k, case in enumerate(cases)
     ]
 
 
-def tune_grey_task(prior: Prior, task: str, images: Tensor) -> tuple[float, list[list[float]]]:
-    """`tune_grey` with the weights that the prior's card has for a task.
+def solver_of(settings: TaskSettings) -> Solver[Any]:
+    """The solver of the settings for a task; raises `ValueError` if they have none."""
+    if settings.solver is None:
+        raise ValueError("the settings of the task have no solver")
+    solver: Solver[Any] = build(SOLVERS, settings.solver)
+    return solver
 
-    Raises
-    ------
-    ValueError
-        If it has none.
-    """
-    tuned = prior.card.tasks.get(task) if prior.card is not None else None
-    if tuned is None or not tuned.weights:
-        raise ValueError(f"the model has no weights for {task} that a factor could be tuned for")
-    sigmas = tasks.find(task).tuned_sigmas
-    return tune_grey(prior, default_solver(task, prior), operators_of(task, images), tuned.rule, sigmas, images)
+
+def _rounded(value: float) -> float:
+    return float(f"{value:.4g}")
+
+
+def _listed(quality: Quality) -> str:
+    return ", ".join(f"{psnr:.2f} dB at {sigma:g}" for sigma, psnr in quality)

@@ -12,7 +12,8 @@ import torch
 import fastreg
 from fastreg.cli import main
 from fastreg.io import images
-from fastreg.models import fingerprint
+from fastreg.models import TaskSettings, fingerprint
+from fastreg.parts import describe
 from fastreg.priors import PatchCritic
 from fastreg.priors.smoothing import SHARPNESS
 from fastreg.solvers import Adam
@@ -206,14 +207,15 @@ def test_denoiser_command(tmp_path: Path, photographs: Path, capsys: pytest.Capt
     assert run(*more, "--overwrite", "--network", "dncnn", "--widths", "4") == 2
 
 
-def test_weights_command(
+def test_schedule_command(
     tmp_path: Path, photographs: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(tuning, "default_solver", lambda task, prior: Adam(2))
+    start = TaskSettings([[0.05, 1.0]], solver=describe(Adam(2)))
+    monkeypatch.setattr(tuning, "default_settings", lambda task, prior: start)
     small, out = tmp_path / "small.safetensors", tmp_path / "tuned.safetensors"
     made = ["train", "critic", "-o", small, "--data", photographs, "--iterations", 1, "--batch", 2, "--tune", "none"]
     assert run(*made, "--channels", "2", "--select", "last") == 0
-    tune = ["train", "weights", small, "-o", out, "--data", photographs, "--crops", 1, "--crop", 16]
+    tune = ["train", "schedule", small, "-o", out, "--data", photographs, "--crops", 1, "--crop", 16]
     assert run(*tune, "--task", "inpaint") == 0
     tuned = fastreg.load(out).card
     assert tuned is not None
@@ -223,5 +225,3 @@ def test_weights_command(
     assert tuned.sha256 == fastreg.load(small).card.sha256
     assert run(*tune, "--task", "nothing", "--overwrite") == 2
     assert "expected tasks among" in capsys.readouterr().err
-    assert run(*tune, "--task", "denoise", "--grey", "--overwrite") == 2
-    assert "no weights for denoise" in capsys.readouterr().err

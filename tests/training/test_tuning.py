@@ -9,9 +9,11 @@ import pytest
 import torch
 from torch import Tensor
 
-from fastreg.operators import Blur, Identity, LinearOperator, gaussian_psf
-from fastreg.priors import Regularizer
-from fastreg.solvers import GradientDescent
+from fastreg import models
+from fastreg.operators import Blur, Identity, LinearOperator, Mask, gaussian_psf
+from fastreg.parts import describe
+from fastreg.priors import Denoiser, Regularizer
+from fastreg.solvers import GradientDescent, HalfQuadraticSplitting
 from fastreg.training import tuning
 from fastreg.training.tuning import Trial, maximise, tune
 
@@ -39,26 +41,55 @@ def images(channels: int = 1) -> Tensor:
     return 0.5 + 0.1 * torch.randn(2, channels, 64, 64, generator=torch.Generator().manual_seed(3))
 
 
+START = models.TaskSettings([[0.1, 40.0]], exponent=0.0, solver=describe(GradientDescent(60, 0.1)))
+
+
 def test_the_weight_is_that_of_the_best_linear_estimator() -> None:
     """sigma^2 lambda is the ratio of the variances of noise and image (Wiener), so that lambda = 100 at every sigma."""
-    tuned = tune(Shrinkage(), GradientDescent(60, 0.1), [Identity()], [0.05, 0.1, 0.2], images())
+    tuned = tune(Shrinkage(), START, [Identity()], [0.05, 0.1, 0.2], images())
     for sigma, weight in tuned.settings.weights:
         assert weight == pytest.approx(100, rel=0.1), sigma
     for sigma, psnr in tuned.psnr:
         assert psnr == pytest.approx(-10 * np.log10(0.01 * sigma**2 / (0.01 + sigma**2)), abs=0.15)
-    assert tuned.settings.solver == {"kind": "gradient_descent", "settings": GradientDescent(60, 0.1).settings}
-    assert (tuned.settings.grey, tuned.psnr_grey) == (1.0, [])
+    assert tuned.settings.solver == START.solver
+    assert (tuned.settings.grey, tuned.held_out, tuned.grey) == (1.0, [], [])
 
 
 def test_grey_images_get_a_factor_of_their_own() -> None:
     """Clean images of grey have the same variance in every channel: the weight of colours is right for them, too."""
-    tuned = tune(
-        Shrinkage(3), GradientDescent(60, 0.1), [Identity()], [0.1], images(3).mean(1, True).expand(-1, 3, -1, -1)
-    )
+    tuned = tune(Shrinkage(3), START, [Identity()], [0.1], images(3).mean(1, True).expand(-1, 3, -1, -1))
     assert tuned.settings.weights[0][1] == pytest.approx(300, rel=0.15)  # the mean of three has a third of the variance
     assert tuned.settings.grey == pytest.approx(1, abs=0.1)
     noise = Trial(Shrinkage(3), GradientDescent(1, 0.1), [Identity()], images(3), grey=True)
     assert noise.psnr(0.1, 1e-6) < noise.psnr(0.01, 1e-6)
+
+
+class Wiener(Denoiser):
+    """The best linear denoiser of white images around 1/2 with a standard deviation of 0.1."""
+
+    kind = "wiener"
+    channels = 1
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        return {}
+
+    def forward(self, x: Tensor, sigma: Tensor) -> Tensor:
+        return 0.5 + (x - 0.5) * 0.01 / (0.01 + sigma.square().reshape(-1, 1, 1, 1))
+
+
+def test_settings_of_a_solver_are_fitted_and_measured_with_other_degradations() -> None:
+    """A single step of half-quadratic splitting denoises at `last` times the noise level, best at once."""
+    start = models.TaskSettings([[0.1, 1.0]], solver=describe(HalfQuadraticSplitting(1, last=2.0)))
+    clean = images()
+    tuned = tune(Wiener(), start, [Identity()], [0.1, 0.05], clean, held_out=[Mask(torch.ones(64, 64))])
+    assert tuned.settings.solver is not None
+    assert tuned.settings.solver["settings"]["last"] == pytest.approx(1, abs=0.05)
+    assert tuned.settings.solver["settings"]["iterations"] == 1
+    assert tuned.held_out == tuned.psnr  # nothing is missing: the same problem
+    assert tuned.measured == {"tuned_on": tuned.psnr, "held_out": tuned.held_out}
+    before = Trial(Wiener(), tuning.solver_of(start), [Identity()], clean).psnr(0.1, 1.0)
+    assert tuned.psnr[0][1] > before + 0.5
 
 
 def test_the_psnr_is_averaged_over_degradations() -> None:
@@ -69,19 +100,20 @@ def test_the_psnr_is_averaged_over_degradations() -> None:
 
 
 def test_the_row_of_a_task_says_what_it_is_tuned_on(monkeypatch: pytest.MonkeyPatch) -> None:
-    seen: dict[str, Any] = {}
-
-    def tune(prior: object, solver: object, operators: list[LinearOperator], sigmas: object, *_: object) -> None:
-        seen.update(solver=solver, operators=operators, sigmas=sigmas)
-
-    monkeypatch.setattr(tuning, "tune", tune)
+    seen: list[Any] = []
+    monkeypatch.setattr(tuning, "tune", lambda *arguments: seen.extend(arguments))
     tuning.tune_task(Shrinkage(3), "inpaint", images(3))
-    assert seen["sigmas"] == tuning.tasks.find("inpaint").tuned_sigmas
-    shares = [1 - float(operator.mask.mean()) for operator in seen["operators"]]
-    assert shares == pytest.approx([case["missing"] for case in tuning.tasks.find("inpaint").tuned_on], abs=0.03)
-    assert seen["solver"].kind == "adam"  # of a model that ships and has a gradient
+    _, start, operators, sigmas, _, held_out, *_ = seen
+    row = tuning.tasks.find("inpaint")
+    assert sigmas == row.tuned_sigmas
+    for masks, cases in ((operators, row.tuned_on), (held_out, row.held_out)):
+        shares = [1 - float(operator.mask.mean()) for operator in masks]
+        assert shares == pytest.approx([case["missing"] for case in cases], abs=0.03)
+    assert tuning.solver_of(start).kind == "adam"  # of a model that ships and has a gradient
     with pytest.raises(ValueError, match="no shipped model"):
-        tuning.default_solver("nothing", Shrinkage(3))
+        tuning.default_settings("nothing", Shrinkage(3))
+    with pytest.raises(ValueError, match="no solver"):
+        tuning.solver_of(models.TaskSettings([[0.1, 1.0]]))
 
 
 @pytest.mark.parametrize("guess", [-3.0, 0.7, 0.95, 4.0])

@@ -15,7 +15,7 @@ from fastreg.tasks import shown, solve
 
 
 def restore_image(restorer: Restorer, image: Image, sigma: float) -> Image:
-    """Restore an image or measurement that was read from a file; bit depth, colour profile and EXIF are kept.
+    """Restore an image or measurement that was read from a file; bit depth and metadata are kept.
 
     Parameters
     ----------
@@ -34,12 +34,13 @@ def restore_image(restorer: Restorer, image: Image, sigma: float) -> Image:
     """
     x = shown(restorer, solve(restorer, torch.from_numpy(image.pixels)[None], sigma))[0]
     pixels = x.contiguous().numpy()
+    own = image.metadata.enlarged(restorer.operator.measurement().scale)
     return dataclasses.replace(
         image,
         pixels=pixels,
         dtype="float32" if image.is_complex else image.dtype,
         alpha=image.alpha if image.alpha is None else _enlarged(image.alpha, pixels.shape[1:]),
-        icc=image.icc if len(pixels) == len(image.pixels) else None,  # a profile is for grey or for colours
+        metadata=own if len(pixels) == len(image.pixels) else own.colourless(),  # a profile is for grey or for colours
     )
 
 

@@ -2,28 +2,41 @@
 
 from __future__ import annotations
 
+import dataclasses
 import io
+import lzma
 import math
 import warnings
+import zlib
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 
-from fastreg.io import png16
+from fastreg.io import directories, metadata, png
+from fastreg.io.metadata import Metadata
 
-#: Tag of the orientation in EXIF and TIFF.
-_ORIENTATION = 0x0112
+#: Pixels of the largest image that is decoded, if nothing else is said.
+MAX_PIXELS = 1 << 28
+_TIFF = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
+#: Compressions of TIFF without a bound on what comes out.
+_INFLATERS: dict[int, Callable[[], Any]] = {
+    8: zlib.decompressobj,
+    32946: zlib.decompressobj,
+    34925: lzma.LZMADecompressor,
+}
+#: Compressions of TIFF that change samples: JPEG of all kinds, JPEG 2000, WebP, JPEG XR, JPEG XL.
+_LOSSY = {6, 7, 22610, 34892, 33003, 33004, 33005, 34712, 50001, 34927, 50002, 52546}
 
 
 class Decoded(NamedTuple):
-    """Samples ``[H, W, 1 to 4]`` as a file has them, an even number with alpha."""
+    """Samples ``[H, W, 1 to 4]`` as a file has them, an even number with alpha; whether compression has changed them."""
 
     samples: np.ndarray
-    icc: bytes | None = None
-    exif: bytes | None = None
-    orientation: int = 1
+    metadata: Metadata = Metadata()
     premultiplied: bool = False
+    lossy: bool = False
 
 
 def count_pixels(path: Path) -> int:
@@ -41,19 +54,28 @@ def count_pixels(path: Path) -> int:
         return 0
 
 
-def decode(data: bytes) -> Decoded:
+def decode(data: bytes, max_pixels: int = MAX_PIXELS) -> Decoded:
     """Decode a PNG, JPEG, WebP or TIFF file; damaged files raise exceptions of many kinds."""
-    if png16.is_deep(data):
-        samples, icc, exif = png16.decode(data)
-        return Decoded(samples, icc, *_orientation(exif))
-    if data[:4] in (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+"):
-        return decode_tiff(data)
-    return decode_pillow(data)
+    if data.startswith(png.SIGNATURE):
+        parts = png.split(data)
+        check_size(parts.width, parts.height, max_pixels)
+        samples = png.decode_deep(parts) if parts.bits == 16 else decode_pillow(parts.pixels(), max_pixels).samples
+        return Decoded(samples, parts.metadata())
+    return decode_tiff(data, max_pixels) if data[:4] in _TIFF else decode_pillow(data, max_pixels)
 
 
-def decode_npy(data: bytes) -> Decoded:
+def decode_npy(data: bytes, max_pixels: int = MAX_PIXELS) -> Decoded:
     """Decode an array ``[H, W]`` or ``[H, W, C]``."""
-    samples = np.load(io.BytesIO(data), allow_pickle=False)
+    stream = io.BytesIO(data)
+    if data.startswith(b"\x93NUMPY"):
+        old = np.lib.format.read_magic(stream) == (1, 0)
+        read_header = np.lib.format.read_array_header_1_0 if old else np.lib.format.read_array_header_2_0
+        shape, _, dtype = read_header(stream)
+        check_size(math.prod(shape[:1]), math.prod(shape[1:2]), max_pixels)
+        if math.prod(shape) * dtype.itemsize > len(data):
+            raise ValueError("it is truncated")
+        stream.seek(0)
+    samples = np.load(stream, allow_pickle=False)
     if not isinstance(samples, np.ndarray):
         raise ValueError("it is an archive of arrays, not one array")
     if samples.dtype == bool:
@@ -63,35 +85,32 @@ def decode_npy(data: bytes) -> Decoded:
     return Decoded(samples)
 
 
-def decode_pillow(data: bytes) -> Decoded:
-    from PIL import Image
-
+def decode_pillow(data: bytes, max_pixels: int = MAX_PIXELS) -> Decoded:
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # of large images, and damaged ones that are read all the same
-        Image.init()  # or formats that Pillow loads late are unknown
-        with Image.open(io.BytesIO(data), formats=("PNG", "JPEG", "WEBP", "TIFF")) as image:
+        warnings.simplefilter("ignore")  # of damaged files that are read all the same
+        with _open(data) as image:
+            check_size(image.width, image.height, max_pixels)
             frames = getattr(image, "n_frames", 1)
-            if frames > 1 and image.format != "MPO":  # a phone's JPEG may carry a depth map behind the photograph
+            if frames > 1:
                 raise ValueError(f"it holds {frames} images, expected one")
             image.load()
-            icc, transparent = image.info.get("icc_profile"), "transparency" in image.info
-            exif = image.getexif()
-            orientation = exif.pop(_ORIENTATION, 1)
-            block = exif.tobytes() if len(exif) else None
-            if image.mode in ("P", "PA", "1") or transparent:
-                mode = {"1": "L", "L": "LA"}.get(image.mode, "RGBA" if transparent or image.mode == "PA" else "RGB")
+            info = image.info
+            if image.mode in ("P", "PA", "1") or "transparency" in info:
+                transparent = "transparency" in info or image.mode == "PA"
+                mode = {"1": "L", "L": "LA"}.get(image.mode, "RGBA" if transparent else "RGB")
                 converted = image.convert(mode)
             elif image.mode in ("L", "LA", "RGB", "RGBA", "I;16", "I;16B", "I;16L"):
                 converted = image
             else:
                 raise ValueError(f"its colours are {image.mode}, expected grey or RGB")
             samples = np.asarray(converted)
+            lossy = image.format == "JPEG" or (image.format == "WEBP" and b"VP8 " in data[12:])
     if samples.dtype.kind == "u" and samples.itemsize == 2:
         samples = samples.astype(np.uint16)
-    return Decoded(samples.reshape(*samples.shape[:2], -1), icc, block, orientation)
+    return Decoded(samples.reshape(*samples.shape[:2], -1), _pillow_metadata(info), lossy=lossy)
 
 
-def decode_tiff(data: bytes) -> Decoded:
+def decode_tiff(data: bytes, max_pixels: int = MAX_PIXELS) -> Decoded:
     import tifffile
 
     with tifffile.TiffFile(io.BytesIO(data)) as file:
@@ -99,13 +118,21 @@ def decode_tiff(data: bytes) -> Decoded:
         if len(pages) != 1:
             raise ValueError(f"it holds {len(pages)} images, expected one")
         page: Any = pages[0]
+        check_size(page.imagewidth, page.imagelength, max_pixels)
+        check_size(page.tilewidth, page.tilelength, max_pixels)
         if page.photometric not in (0, 1, 2, 3, 6):
             raise ValueError(f"its colours are {page.photometric.name}, expected grey or RGB")
-        icc = page.tags.valueof(34675)
+        described = metadata.from_directory(directories.parse_at(data, page.offset, file.byteorder, file.is_bigtiff))
+        lossy = int(page.compression) in _LOSSY
         if page.photometric in (3, 6) or page.bitspersample == 1:  # palettes, JPEG inside TIFF, black and white
-            return decode_pillow(data)._replace(icc=icc)
+            return _by_libtiff(data, max_pixels, described, lossy)
         if page.bitspersample not in (8, 16, 32, 64):
             raise ValueError(f"its samples have {page.bitspersample} bits, expected 8 or 16, or floating point")
+        if page.samplesperpixel > 4:
+            raise ValueError(f"it has {page.samplesperpixel} channels, expected 1 to 4")
+        if page.axes not in ("YX", "YXS", "SYX"):
+            raise ValueError(f"its axes are {page.axes}, expected rows, columns and channels")
+        _check_segments(data, page)
         try:
             samples = page.asarray()
         except ValueError as error:
@@ -115,26 +142,67 @@ def decode_tiff(data: bytes) -> Decoded:
                 raise ValueError(
                     f"it is compressed with {page.compression.name}, which needs `pip install imagecodecs`"
                 ) from error
-            return decode_pillow(data)._replace(icc=icc)
-        if page.axes not in ("YX", "YXS", "SYX"):
-            raise ValueError(f"its axes are {page.axes}, expected rows, columns and channels")
+            return _by_libtiff(data, max_pixels, described, lossy)
         samples = np.moveaxis(samples, 0, -1) if page.axes == "SYX" else samples.reshape(*samples.shape[:2], -1)
         if page.photometric == 0:
             samples = np.invert(samples) if samples.dtype.kind == "u" else 1 - samples
         premultiplied = 1 in [int(kind) for kind in page.extrasamples]
-        return Decoded(samples, icc, None, int(page.tags.valueof(_ORIENTATION) or 1), premultiplied)
+        return Decoded(samples, described, premultiplied, lossy)
 
 
-def _orientation(exif: bytes | None) -> tuple[bytes | None, int]:
-    """EXIF block without the orientation, and the orientation."""
-    from PIL import Image
+def check_size(width: int, height: int, limit: int) -> None:
+    """Raise `ValueError` if an image has more pixels than are to be decoded."""
+    if width * height > limit:
+        raise ValueError(f"it has {width} x {height} pixels, more than {limit}: raise the limit with --max-pixels")
 
-    if not exif:
-        return None, 1
-    tags = Image.Exif()
-    tags.load(b"Exif\0\0" + exif)
-    orientation = tags.pop(_ORIENTATION, 1)
-    return (tags.tobytes() if len(tags) else None), orientation
+
+def _open(data: bytes) -> Any:
+    """A file that Pillow decodes, without the limit on sizes that it has for the whole process."""
+    from PIL.JpegImagePlugin import JpegImageFile
+    from PIL.PngImagePlugin import PngImageFile
+    from PIL.TiffImagePlugin import TiffImageFile
+    from PIL.WebPImagePlugin import WebPImageFile
+
+    stream = io.BytesIO(data)
+    if data.startswith(png.SIGNATURE):
+        return PngImageFile(stream)
+    if data.startswith(b"\xff\xd8\xff"):
+        return JpegImageFile(stream)  # a phone's file may carry a depth map behind the photograph
+    if data[:4] == b"RIFF" and data[8:12] == b"WEBP":
+        return WebPImageFile(stream)
+    if data[:4] in _TIFF:
+        return TiffImageFile(stream)
+    raise ValueError("it is not a PNG, JPEG, WebP or TIFF image")
+
+
+def _pillow_metadata(info: dict[str, Any]) -> Metadata:
+    """Metadata of a JPEG or WebP file."""
+    found = metadata.from_exif(info.get("exif"))
+    x, y = info["dpi"] if "jfif_density" in info and "dpi" in info else (0, 0)
+    names = {"photoshop": "Photoshop resources", "comment": "comment", "mp": "further pictures"}
+    return dataclasses.replace(
+        found,
+        icc=info.get("icc_profile") or found.icc,
+        xmp=info.get("xmp") or found.xmp,
+        density=metadata.make_density(x, y, "inch") or found.density,
+        lost=(*found.lost, *(name for key, name in names.items() if key in info)),
+    )
+
+
+def _by_libtiff(data: bytes, max_pixels: int, described: Metadata, lossy: bool) -> Decoded:
+    """Decode a TIFF file with Pillow, which turns it as well."""
+    return decode_pillow(data, max_pixels)._replace(metadata=dataclasses.replace(described, orientation=1), lossy=lossy)
+
+
+def _check_segments(data: bytes, page: Any) -> None:
+    """Raise `ValueError` if a compressed part of a TIFF file is larger than the samples that it is to hold."""
+    make = _INFLATERS.get(int(page.compression))
+    if make is None:
+        return
+    limit = math.prod(page.chunks) * page.dtype.itemsize
+    for offset, size in zip(page.dataoffsets, page.databytecounts, strict=False):
+        if len(make().decompress(data[offset : offset + size], limit + 1)) > limit:
+            raise ValueError("its compressed samples are larger than the image")
 
 
 def upright(samples: np.ndarray, orientation: int) -> np.ndarray:

@@ -3,19 +3,19 @@
 from __future__ import annotations
 
 import dataclasses
-import io
 import os
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
-from fastreg.io import decoders, png16
+from fastreg.io import decoders, encoders
 from fastreg.io.atomic import replacing
+from fastreg.io.decoders import MAX_PIXELS, Decoded
+from fastreg.io.metadata import Metadata
 from fastreg.io.noise import estimate_sigma
 
 #: Endings of the files that can be read and written.
-SUFFIXES = (".png", ".tif", ".tiff", ".jpg", ".jpeg", ".webp", ".npy")
+SUFFIXES = tuple(encoders.ENCODERS)
 _DTYPES = ("uint8", "uint16", "float16", "float32", "float64")
 _COMPLEX = ("complex64", "complex128")
 #: Floating point samples may exceed [0, 1] by this plus a number of standard deviations of their noise.
@@ -39,8 +39,8 @@ class Image:
         Samples of the file: ``uint8``, ``uint16``, ``float16``, ``float32`` or ``float64``; ``complex64``, ``complex128``.
     premultiplied
         Whether colours are multiplied by alpha (a TIFF may say so).
-    icc, exif
-        Colour profile and EXIF block; the orientation is already applied and no longer in it.
+    metadata
+        What the file says of the picture; the orientation is already applied and no longer in it.
 
     Raises
     ------
@@ -52,8 +52,7 @@ class Image:
     alpha: np.ndarray | None = None
     dtype: str = "uint8"
     premultiplied: bool = False
-    icc: bytes | None = None
-    exif: bytes | None = None
+    metadata: Metadata = dataclasses.field(default_factory=Metadata)
 
     def __post_init__(self) -> None:
         shape = self.pixels.shape
@@ -75,7 +74,7 @@ class Image:
         return self.dtype in _COMPLEX
 
 
-def read(path: str | os.PathLike[str], complex_numbers: bool = False) -> Image:
+def read(path: str | os.PathLike[str], complex_numbers: bool = False, max_pixels: int = MAX_PIXELS) -> Image:
     """Read an image, or a measurement of complex numbers.
 
     Grey, grey with alpha, RGB and RGBA; palettes become RGB, the EXIF orientation is applied.
@@ -87,32 +86,42 @@ def read(path: str | os.PathLike[str], complex_numbers: bool = False) -> Image:
         point in [0, 1].
     complex_numbers
         Read complex numbers ``[H, W]`` or ``[H, W, 3]`` from a ``.npy`` file, and nothing else.
+    max_pixels
+        Images with more pixels are refused before they are decoded.
 
     Raises
     ------
     ValueError
         If the file is missing, damaged, empty or of an unknown kind, or has several images or samples of another type.
     """
-    path = Path(path)
     try:
-        if not path.is_file():
-            raise ValueError("it is a folder" if path.is_dir() else "there is no such file")
-        data = path.read_bytes()
-        if not data:
-            raise ValueError("it is empty")
-        decoded = decoders.decode_npy(data) if path.suffix.lower() == ".npy" else decoders.decode(data)
+        decoded = read_samples(path, max_pixels)
         return _complex(decoded.samples) if complex_numbers else _image(decoded)
-    # decoders raise exceptions of many kinds for damaged files
-    except Exception as error:
+    except Exception as error:  # decoders raise exceptions of many kinds for damaged files
         raise ValueError(f"cannot read {path}: {_words(error)}") from error
 
 
-def write(image: Image, path: str | os.PathLike[str]) -> None:
+def read_samples(path: str | os.PathLike[str], max_pixels: int = MAX_PIXELS) -> Decoded:
+    """The samples of a file as they are; raises exceptions of many kinds if they cannot be read."""
+    path = Path(path)
+    if not path.is_file():
+        raise ValueError("it is a folder" if path.is_dir() else "there is no such file")
+    data = path.read_bytes()
+    if not data:
+        raise ValueError("it is empty")
+    return (decoders.decode_npy if path.suffix.lower() == ".npy" else decoders.decode)(data, max_pixels)
+
+
+def write(image: Image, path: str | os.PathLike[str]) -> tuple[str, ...]:
     """Write an image, whole or not at all, in the format of the file's ending.
 
     PNG holds 8 or 16 bits (16 for floating point images), TIFF and ``.npy`` any depth, JPEG (quality 95, no chroma
-    subsampling) and WebP (lossless) 8 bits. Whole numbers are clipped to [0, 1] and rounded. ICC profiles are kept in
-    all but ``.npy``, EXIF blocks in PNG, JPEG and WebP.
+    subsampling) and WebP (lossless) 8 bits. Whole numbers are clipped to [0, 1] and rounded.
+
+    Returns
+    -------
+    tuple of str
+        Names of the metadata that are lost: the format cannot hold them, or they could not be read.
 
     Raises
     ------
@@ -121,9 +130,10 @@ def write(image: Image, path: str | os.PathLike[str]) -> None:
     """
     path = Path(path)
     try:
-        data = _encode(image, path.suffix.lower())
+        data, lost = encoders.encode(image, path.suffix.lower())
         with replacing(path) as temporary:
             temporary.write_bytes(data)
+        return lost
     except (OSError, ValueError) as error:
         raise ValueError(f"cannot write {path}: {_words(error)}") from error
 
@@ -136,7 +146,7 @@ def read_rgb8(path: str | os.PathLike[str]) -> np.ndarray:
     ValueError
         As `read`.
     """
-    samples = _integers(read(path).pixels, 255, np.uint8).transpose(1, 2, 0)
+    samples = encoders.integers(read(path).pixels, 255, np.uint8).transpose(1, 2, 0)
     return np.ascontiguousarray(np.broadcast_to(samples, (*samples.shape[:2], 3)))
 
 
@@ -148,8 +158,8 @@ def _complex(samples: np.ndarray) -> Image:
     return Image(np.ascontiguousarray(samples.transpose(2, 0, 1), np.complex64), dtype=samples.dtype.name)
 
 
-def _image(decoded: decoders.Decoded) -> Image:
-    samples = decoders.upright(decoded.samples, decoded.orientation)
+def _image(decoded: Decoded) -> Image:
+    samples = decoders.upright(decoded.samples, decoded.metadata.orientation)
     if samples.ndim != 3 or samples.shape[2] not in (1, 2, 3, 4):
         raise ValueError(f"its shape is {list(samples.shape)}, expected [H, W] or [H, W, 1 to 4]")
     samples = samples.astype(samples.dtype.newbyteorder("="), copy=False)
@@ -167,8 +177,7 @@ def _image(decoded: decoders.Decoded) -> Image:
         alpha=np.ascontiguousarray(samples[..., -1]) if samples.shape[2] != colours else None,
         dtype=samples.dtype.name,
         premultiplied=decoded.premultiplied,
-        icc=decoded.icc,
-        exif=decoded.exif,
+        metadata=decoded.metadata.upright(),
     )
 
 
@@ -191,85 +200,7 @@ def _check_range(pixels: np.ndarray) -> None:
         )
 
 
-def _encode(image: Image, suffix: str) -> bytes:
-    if suffix not in SUFFIXES:
-        raise ValueError(f"its ending is {suffix or 'missing'}, expected one of {', '.join(SUFFIXES)}")
-    if image.is_complex:
-        raise ValueError("it is a measurement of complex numbers, not an image")
-    stream = io.BytesIO()
-    if suffix == ".npy":
-        samples = _samples(image, image.dtype)
-        np.save(stream, samples[..., 0] if samples.shape[2] == 1 else samples)
-    elif suffix in (".tif", ".tiff"):
-        _save_tiff(image, stream)
-    elif suffix == ".png" and image.dtype != "uint8":
-        return png16.encode(_samples(image, "uint16"), image.icc, image.exif)
-    else:
-        _save_pillow(image, suffix, stream)
-    return stream.getvalue()
-
-
-def _save_pillow(image: Image, suffix: str, stream: io.BytesIO) -> None:
-    from PIL import Image as Pillow
-
-    samples = _samples(image, "uint8")
-    if suffix in (".jpg", ".jpeg") and image.alpha is not None:
-        raise ValueError("a JPEG has no alpha channel, but the image does: choose PNG, TIFF or WebP")
-    formats: dict[str, dict[str, Any]] = {
-        ".png": {"format": "PNG"},
-        ".webp": {"format": "WEBP", "lossless": True, "exact": True},
-    }
-    options = dict(formats.get(suffix, {"format": "JPEG", "quality": 95, "subsampling": 0}))
-    if image.icc:
-        options["icc_profile"] = image.icc
-    if image.exif:
-        options["exif"] = image.exif
-    Pillow.fromarray(samples[..., 0] if samples.shape[2] == 1 else samples).save(stream, **options)
-
-
-def _save_tiff(image: Image, stream: io.BytesIO) -> None:
-    import tifffile
-
-    samples = _samples(image, image.dtype)
-    tifffile.imwrite(
-        stream,
-        samples[..., 0] if samples.shape[2] == 1 else samples,
-        photometric="rgb" if len(image.pixels) == 3 else "minisblack",
-        planarconfig=None if samples.shape[2] == 1 else "contig",
-        extrasamples=None if image.alpha is None else ["assocalpha" if image.premultiplied else "unassalpha"],
-        compression="zlib",
-        iccprofile=image.icc,
-        metadata=None,
-    )
-
-
-def _samples(image: Image, dtype: str) -> np.ndarray:
-    """Samples ``[H, W, C]`` of the given kind, alpha last."""
-    planes = [_convert(plane, dtype) for plane in image.pixels]
-    if image.alpha is not None:
-        alpha = image.alpha
-        if alpha.dtype != dtype:
-            top = np.iinfo(alpha.dtype).max if alpha.dtype.kind == "u" else 1
-            alpha = _convert(alpha / np.float32(top), dtype)
-        planes.append(alpha)
-    return np.stack(planes, -1)
-
-
-def _convert(plane: np.ndarray, dtype: str) -> np.ndarray:
-    kind = np.dtype(dtype)
-    return _integers(plane, np.iinfo(kind).max, kind) if kind.kind == "u" else plane.astype(kind)
-
-
-def _integers(values: np.ndarray, top: int, dtype: Any) -> np.ndarray:
-    result: np.ndarray = (values.clip(0, 1) * np.float32(top)).round().astype(dtype)
-    return result
-
-
 def _words(error: Exception) -> str:
-    """The first line of the message of an exception, without the address of the buffer that was read."""
-    from PIL import UnidentifiedImageError
-
-    if isinstance(error, UnidentifiedImageError):
-        return "it is not a PNG, JPEG, WebP or TIFF image"
+    """The first line of the message of an exception."""
     text = (error.strerror if isinstance(error, OSError) else None) or str(error).strip() or type(error).__name__
     return text.splitlines()[0]

@@ -13,6 +13,7 @@ from fastreg import metrics, models, tasks
 from fastreg.batch.restoring import restore_image, settings
 from fastreg.evaluation.baselines import BASELINES
 from fastreg.io.images import Image
+from fastreg.io.metadata import Metadata
 from fastreg.solvers import Adam
 from fastreg.tasks import effective_weight, shown, solve
 
@@ -53,10 +54,10 @@ def test_colour_image_and_grey_prior():
 
 def test_everything_but_the_pixels_is_kept():
     alpha = np.arange(24 * 32, dtype=np.uint16).reshape(24, 32)
-    image = dataclasses.replace(noisy(3), alpha=alpha, dtype="uint16", icc=b"profile")
+    image = dataclasses.replace(noisy(3), alpha=alpha, dtype="uint16", metadata=Metadata(b"profile"))
     restored = restore_image(make_restorer(), image, 0.1)
     assert restored.alpha is alpha
-    assert (restored.dtype, restored.icc) == ("uint16", b"profile")
+    assert (restored.dtype, restored.metadata.icc) == ("uint16", b"profile")
     assert restored.pixels.min() >= 0
     assert restored.pixels.max() <= 1
     assert np.abs(restored.pixels - image.pixels).max() > 0

@@ -10,6 +10,7 @@ import torch
 
 import fastreg
 from fastreg.io import images
+from fastreg.io.metadata import Metadata
 
 QUICK = ("--iterations", 2)
 
@@ -89,7 +90,7 @@ def test_super_resolution_demosaicking_and_mri(run, prior, tmp_path):
     random = np.random.default_rng(0)
     alpha = np.full((12, 16), 40000, np.uint16)
     colours = images.Image(random.random((3, 12, 16), np.float32), alpha, "uint16")
-    grey = images.Image(random.random((1, 24, 32), np.float32), dtype="uint16", icc=b"grey")
+    grey = images.Image(random.random((1, 24, 32), np.float32), dtype="uint16", metadata=Metadata(b"grey"))
     images.write(colours, tmp_path / "small.png")
     images.write(grey, tmp_path / "raw.tif")
     np.save(tmp_path / "k.npy", np.fft.fft2(random.random((24, 32)), norm="ortho"))
@@ -109,7 +110,7 @@ def test_super_resolution_demosaicking_and_mri(run, prior, tmp_path):
         assert (result.pixels.shape, result.dtype) == (shape, dtype)
         assert (result.alpha is not None) == (name == "small.png")
         assert result.alpha is None or (result.alpha == 40000).all()
-        assert result.icc is None
+        assert result.metadata.icc is None
     mri = ("--task", "mri", "--mask", tmp_path / "mask.npy", "--sigma", 0.02, "--prior", prior)
     code, _, err = run("restore", tmp_path / "raw.tif", "-o", tmp_path / "y.tif", *mri)
     assert code == 1

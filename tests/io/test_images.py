@@ -11,7 +11,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image as Pillow
 
-from fastreg.io import images, png16
+from fastreg.io import images, png
+from fastreg.io.metadata import Metadata
 
 LOSSLESS = [
     (suffix, dtype)
@@ -71,11 +72,8 @@ def test_lossless_round_trip(tmp_path, suffix, dtype, channels, with_alpha):
 @settings(max_examples=40, deadline=None)
 def test_16_bit_png_of_any_size(height, width, channels, with_alpha, seed):
     samples = np.random.default_rng(seed).integers(0, 65536, (height, width, channels + with_alpha)).astype(np.uint16)
-    data = png16.encode(samples, icc=b"profile")
-    assert png16.is_deep(data)
-    decoded = png16.decode(data)
-    np.testing.assert_array_equal(decoded.samples, samples)
-    assert decoded.icc == b"profile"
+    data = png.encode_deep(samples)
+    np.testing.assert_array_equal(png.decode_deep(png.split(data)), samples)
     # Pillow, which keeps the high bytes, agrees; of grey images it keeps everything
     seen = np.asarray(Pillow.open(io.BytesIO(data)))
     if channels == 1 and not with_alpha:
@@ -103,13 +101,11 @@ def test_16_bit_png_with_all_filters():
         predictor = [np.zeros_like(row), left, above, (left + above) // 2, paeth][k % 5]
         stream += bytes([k % 5]) + ((row - predictor) % 256).astype(np.uint8).tobytes()
 
-    def chunk(kind, body):
-        return struct.pack(">I", len(body)) + kind + body + struct.pack(">I", zlib.crc32(kind + body))
-
     header = struct.pack(">IIBBBBB", 6, 10, 16, 2, 0, 0, 0)
     packed = zlib.compress(bytes(stream))
-    parts = [chunk(b"IHDR", header), chunk(b"IDAT", packed[:50]), chunk(b"IDAT", packed[50:]), chunk(b"IEND", b"")]
-    np.testing.assert_array_equal(png16.decode(png16.SIGNATURE + b"".join(parts)).samples, samples)
+    chunks = ((b"IHDR", header), (b"IDAT", packed[:50]), (b"IDAT", packed[50:]), (b"IEND", b""))
+    parts = [png.chunk(kind, body) for kind, body in chunks]
+    np.testing.assert_array_equal(png.decode_deep(png.split(png.SIGNATURE + b"".join(parts))), samples)
 
 
 @pytest.mark.parametrize("channels", [1, 3])
@@ -157,7 +153,8 @@ def test_orientation_is_applied(tmp_path, orientation, suffix):
     if suffix == ".tif":
         tifffile.imwrite(path, samples, photometric="rgb", extratags=[(0x0112, "H", 1, orientation, True)])
     elif suffix == "16.png":
-        path.write_bytes(png16.encode(samples.astype(np.uint16) * 257, exif=exif.tobytes()))
+        data = png.encode_deep(samples.astype(np.uint16) * 257)
+        path.write_bytes(data[:33] + png.chunk(b"eXIf", exif.tobytes()[6:]) + data[33:])
     else:
         picture.save(path, exif=exif, **({"lossless": True} if suffix == ".webp" else {}))
     image = images.read(path)
@@ -176,8 +173,8 @@ def test_orientation_is_applied(tmp_path, orientation, suffix):
 def test_colour_profile_is_kept(tmp_path, name):
     image = make(3, "uint16" if name == "deep.png" else "uint8")
     profile = b"\0" * 36 + b"acsp" + b"\0" * 100
-    images.write(images.Image(image.pixels, None, image.dtype, icc=profile), tmp_path / name)
-    assert images.read(tmp_path / name).icc == profile
+    images.write(images.Image(image.pixels, None, image.dtype, metadata=Metadata(profile)), tmp_path / name)
+    assert images.read(tmp_path / name).metadata.icc == profile
 
 
 def test_palettes_and_black_and_white(tmp_path):

@@ -1,0 +1,154 @@
+"""From an image to the bytes of a file, one function for each format."""
+
+from __future__ import annotations
+
+import io
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from fastreg.io import directories, png
+
+if TYPE_CHECKING:
+    from fastreg.io.images import Image
+
+#: What fits into a segment of a JPEG.
+_SEGMENT = 65533
+_LARGEST_ICC = 255 * (_SEGMENT - 14)
+
+
+def encode(image: Image, suffix: str) -> tuple[bytes, tuple[str, ...]]:
+    """The bytes of a file, and the names of the metadata that it does not hold.
+
+    Raises
+    ------
+    ValueError
+        If the ending is unknown, or the format cannot hold the image.
+    """
+    if suffix not in ENCODERS:
+        raise ValueError(f"its ending is {suffix or 'missing'}, expected one of {', '.join(ENCODERS)}")
+    if image.is_complex:
+        raise ValueError("it is a measurement of complex numbers, not an image")
+    data, lost = ENCODERS[suffix](image)
+    return data, tuple(dict.fromkeys((*image.metadata.lost, *lost)))
+
+
+def _npy(image: Image) -> tuple[bytes, tuple[str, ...]]:
+    stream = io.BytesIO()
+    np.save(stream, _squeezed(_samples(image, image.dtype)))
+    own = image.metadata
+    given = {"colour profile": own.icc, "EXIF": own.exif(1, 1), "XMP": own.xmp, "resolution": own.density}
+    names = [name for name, value in given.items() if value is not None]
+    return stream.getvalue(), (*names, *own.beyond_exif(), *own.beyond_png())
+
+
+def _png(image: Image) -> tuple[bytes, tuple[str, ...]]:
+    if image.dtype != "uint8":
+        return png.with_metadata(png.encode_deep(_samples(image, "uint16")), image.metadata)
+    return png.with_metadata(_by_pillow(_samples(image, "uint8"), format="PNG"), image.metadata)
+
+
+def _jpeg(image: Image) -> tuple[bytes, tuple[str, ...]]:
+    if image.alpha is not None:
+        raise ValueError("a JPEG has no alpha channel, but the image does: choose PNG, TIFF or WebP")
+    options, lost = _options(image)
+    density = image.metadata.density and image.metadata.density.per("inch")
+    if density and max(density) < 65535.5:
+        options["dpi"] = density
+    elif image.metadata.density:
+        lost = (*lost, "resolution")
+    for name, key, largest in (
+        ("colour profile", "icc_profile", _LARGEST_ICC),
+        ("EXIF", "exif", _SEGMENT),
+        ("XMP", "xmp", _SEGMENT - 29),
+    ):
+        if len(options.get(key, b"")) > largest:
+            del options[key]
+            lost = (*lost, name)
+    return _by_pillow(_samples(image, "uint8"), format="JPEG", quality=95, subsampling=0, **options), lost
+
+
+def _webp(image: Image) -> tuple[bytes, tuple[str, ...]]:
+    options, lost = _options(image)
+    return _by_pillow(_samples(image, "uint8"), format="WEBP", lossless=True, exact=True, **options), lost
+
+
+def _options(image: Image) -> tuple[dict[str, Any], tuple[str, ...]]:
+    """Metadata for Pillow, and names of those that neither JPEG nor WebP can hold."""
+    own = image.metadata
+    exif = own.exif(image.pixels.shape[2], image.pixels.shape[1])
+    block = b"Exif\0\0" + directories.block(exif) if exif else None
+    options = {"icc_profile": own.icc, "exif": block, "xmp": own.xmp}
+    return {key: value for key, value in options.items() if value}, (*own.beyond_exif(), *own.beyond_png())
+
+
+def _by_pillow(samples: np.ndarray, **options: Any) -> bytes:
+    from PIL import Image as Pillow
+
+    stream = io.BytesIO()
+    Pillow.fromarray(_squeezed(samples)).save(stream, **options)
+    return stream.getvalue()
+
+
+def _tiff(image: Image) -> tuple[bytes, tuple[str, ...]]:
+    import tifffile
+
+    own, stream = image.metadata, io.BytesIO()
+    samples = _squeezed(_samples(image, image.dtype))
+    tags = own.tiff()
+    tifffile.imwrite(
+        stream,
+        samples,
+        byteorder=">" if tags.order == ">" else "<",
+        photometric="rgb" if len(image.pixels) == 3 else "minisblack",
+        planarconfig=None if samples.ndim == 2 else "contig",
+        extrasamples=None if image.alpha is None else ["assocalpha" if image.premultiplied else "unassalpha"],
+        compression="zlib",
+        iccprofile=own.icc,
+        extratags=[(700, 1, len(own.xmp), own.xmp, True)] if own.xmp else None,
+        software=False,
+        metadata=None,
+    )
+    data = stream.getvalue()
+    if len(data) >= 1 << 32:  # BigTIFF, whose directories differ
+        return data, ("EXIF", "resolution", *own.beyond_exif(), *own.beyond_png())
+    return directories.append(data, tags), own.beyond_png()
+
+
+def _squeezed(samples: np.ndarray) -> np.ndarray:
+    return samples[..., 0] if samples.shape[2] == 1 else samples
+
+
+def _samples(image: Image, dtype: str) -> np.ndarray:
+    """Samples ``[H, W, C]`` of the given kind, alpha last."""
+    planes = [_convert(plane, dtype) for plane in image.pixels]
+    if image.alpha is not None:
+        alpha = image.alpha
+        if alpha.dtype != dtype:
+            top = np.iinfo(alpha.dtype).max if alpha.dtype.kind == "u" else 1
+            alpha = _convert(alpha / np.float32(top), dtype)
+        planes.append(alpha)
+    return np.stack(planes, -1)
+
+
+def _convert(plane: np.ndarray, dtype: str) -> np.ndarray:
+    kind = np.dtype(dtype)
+    return integers(plane, np.iinfo(kind).max, kind) if kind.kind == "u" else plane.astype(kind)
+
+
+def integers(values: np.ndarray, top: int, dtype: Any) -> np.ndarray:
+    """Numbers in [0, 1] as whole numbers from zero to `top`."""
+    result: np.ndarray = (values.clip(0, 1) * np.float32(top)).round().astype(dtype)
+    return result
+
+
+#: Functions that encode an image, by the ending of the file.
+ENCODERS = {
+    ".png": _png,
+    ".tif": _tiff,
+    ".tiff": _tiff,
+    ".jpg": _jpeg,
+    ".jpeg": _jpeg,
+    ".webp": _webp,
+    ".npy": _npy,
+}

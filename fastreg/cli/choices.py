@@ -9,6 +9,8 @@ import typer
 from fastreg.tasks import TASKS, takers
 
 if TYPE_CHECKING:
+    import numpy as np
+
     from fastreg.restorer import Restorer
 
 Boundary = Literal["circular", "reflect", "replicate", "zero", "valid"]
@@ -41,8 +43,12 @@ MaskOption = Annotated[
     str | None,
     typer.Option(
         metavar="FILE",
-        help=f"For {takers('mask')}: an image or .npy, not zero where a pixel (mri: a frequency) was measured.",
+        help=f"For {takers('mask')}: an image or .npy, not zero where a pixel (mri: a frequency) is known. What is "
+        "transparent counts as zero.",
     ),
+]
+MaskMeansOption = Annotated[
+    Literal["known", "missing"], typer.Option(help="What the values of a mask other than zero mean.")
 ]
 FactorOption = Annotated[
     int | None,
@@ -99,6 +105,21 @@ CompileOption = Annotated[
         help="Compile the solver, which can take minutes; auto: if there are enough pixels to restore.",
     ),
 ]
+
+
+def read_mask(task: str, file: str | None, means: Literal["known", "missing"]) -> np.ndarray | None:
+    """A mask; a warning says if the other meaning of its values is more likely."""
+    from fastreg.io import inputs
+
+    mask = None if file is None else inputs.read_mask(file, means)
+    if task == "inpaint" and mask is not None and mask.mean() < 0.5:
+        other = "known" if means == "missing" else "missing"
+        typer.echo(
+            f"fastreg: warning: the mask {file} says that {1 - mask.mean():.0%} of the pixels are missing; if it is meant the "
+            f"other way round, use --mask-means {other}",
+            err=True,
+        )
+    return mask
 
 
 def say_drift(restorer: Restorer) -> None:

@@ -27,6 +27,7 @@ def restore(
     psf: choices.PsfOption = None,
     boundary: choices.BoundaryOption = None,
     mask: choices.MaskOption = None,
+    mask_means: choices.MaskMeansOption = "known",
     factor: choices.FactorOption = None,
     pattern: choices.PatternOption = None,
     prior: choices.PriorOption = "auto",
@@ -54,7 +55,8 @@ def restore(
 
     level = tasks.noise_level(task, sigma)
     jobs = folder.plan(inputs, output)
-    operator = tasks.make_operator(task, psf=psf, boundary=boundary, mask=mask, factor=factor, pattern=pattern)
+    known = choices.read_mask(task, mask, mask_means)
+    operator = tasks.make_operator(task, psf=psf, boundary=boundary, mask=known, factor=factor, pattern=pattern)
     restorer = tasks.make_restorer(operator, prior, iterations, weight, device=tasks.choose_device(device))
     pixels = folder.count_pixels(jobs, overwrite) * operator.measurement().scale ** 2
     prepared = compiled.prepare(restorer, precision, compile_mode, pixels, accept_drift)

@@ -98,7 +98,7 @@ def read(path: str | os.PathLike[str], complex_numbers: bool = False, max_pixels
         decoded = read_samples(path, max_pixels)
         return _complex(decoded.samples) if complex_numbers else _image(decoded)
     except Exception as error:  # decoders raise exceptions of many kinds for damaged files
-        raise ValueError(f"cannot read {path}: {_words(error)}") from error
+        raise ValueError(f"cannot read {path}: {explain(error)}") from error
 
 
 def read_samples(path: str | os.PathLike[str], max_pixels: int = MAX_PIXELS) -> Decoded:
@@ -135,7 +135,7 @@ def write(image: Image, path: str | os.PathLike[str]) -> tuple[str, ...]:
             temporary.write_bytes(data)
         return lost
     except (OSError, ValueError) as error:
-        raise ValueError(f"cannot write {path}: {_words(error)}") from error
+        raise ValueError(f"cannot write {path}: {explain(error)}") from error
 
 
 def read_rgb8(path: str | os.PathLike[str]) -> np.ndarray:
@@ -200,7 +200,7 @@ def _check_range(pixels: np.ndarray) -> None:
         )
 
 
-def _words(error: Exception) -> str:
+def explain(error: Exception) -> str:
     """The first line of the message of an exception."""
     text = (error.strerror if isinstance(error, OSError) else None) or str(error).strip() or type(error).__name__
     return text.splitlines()[0]

@@ -6,12 +6,12 @@ import math
 import os
 from collections.abc import Callable
 from pathlib import Path
-from typing import TypeVar
+from typing import Literal, TypeVar
 
 import numpy as np
 import torch
 
-from fastreg.io import images
+from fastreg.io import decoders, images
 from fastreg.operators import box_psf, disk_psf, gaussian_psf, motion_psf
 
 Number = TypeVar("Number", int, float)
@@ -103,18 +103,46 @@ def _side(pixels: Number) -> Number:
     return pixels
 
 
-def read_mask(path: str | os.PathLike[str]) -> np.ndarray:
-    """A mask ``bool [H, W]``: true where a pixel (or frequency) was measured, that is, where any channel of the file is not zero.
+def read_mask(path: str | os.PathLike[str], means: Literal["known", "missing"] = "known") -> np.ndarray:
+    """A mask ``bool [H, W]``, true where a pixel (or frequency) is known.
+
+    Parameters
+    ----------
+    path
+        An image, or a ``.npy`` of numbers or booleans, of two values: zero and another one. What is transparent counts as zero.
+    means
+        What the values other than zero mean.
 
     Raises
     ------
     ValueError
-        If the file cannot be read, is a JPEG (in which zero does not stay zero), or is zero everywhere.
+        If the file cannot be read, its compression has changed its values, it has more than two of them, as photographs do, or
+        nothing is known or nothing is missing.
     """
-    path = Path(path)
-    if path.suffix.lower() in (".jpg", ".jpeg"):
-        raise ValueError(f"the mask {path} is a JPEG, in which zeros do not stay zero: expected PNG or .npy")
-    mask = np.asarray((images.read(path).pixels > 0).any(0))
-    if not mask.any():
-        raise ValueError(f"the mask {path} is zero everywhere, expected non-zero values where something was measured")
-    return mask
+    try:
+        decoded = images.read_samples(path)
+        if decoded.lossy:
+            raise ValueError("its compression (JPEG, lossy WebP) changes values: save it as PNG")
+        marked = _marked(decoders.upright(decoded.samples, decoded.metadata.orientation))
+        if marked.all() or not marked.any():
+            values = "zero everywhere" if not marked.any() else "zero nowhere"
+            nothing = "known" if marked.all() == (means == "missing") else "missing"
+            raise ValueError(f"it is {values}: nothing is {nothing}")
+    except Exception as error:  # decoders raise exceptions of many kinds for damaged files
+        raise ValueError(f"cannot use the mask {path}: {images.explain(error)}") from error
+    return marked if means == "known" else ~marked
+
+
+def _marked(samples: np.ndarray) -> np.ndarray:
+    """Where samples ``[H, W, 1 to 4]`` of two values are not zero, nor transparent."""
+    if samples.ndim != 3 or samples.shape[2] not in (1, 2, 3, 4) or samples.dtype.kind not in "uif" or not samples.size:
+        raise ValueError(
+            f"it has the shape {list(samples.shape)} and the type {samples.dtype}, expected numbers [H, W]"
+        )
+    transparent = samples.shape[2] in (2, 4)
+    if transparent:
+        samples = np.where(samples[..., -1:] == 0, 0, samples)
+    if not ((samples == samples.min((0, 1))) | (samples == samples.max((0, 1)))).all():
+        raise ValueError("it has more than two values, like a photograph: expected zero and another one")
+    marked: np.ndarray = (samples[..., : samples.shape[2] - transparent] != 0).any(-1)
+    return marked

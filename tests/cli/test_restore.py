@@ -262,15 +262,16 @@ def test_misuse(run, photos, prior, tmp_path, arguments, words):
 
 def test_masks_and_psfs_that_are_none(run, photos, prior, tmp_path):
     images.write(images.Image(np.zeros((1, 24, 32), np.float32)), tmp_path / "black.png")
-    images.write(images.Image(np.ones((1, 9, 9), np.float32)), tmp_path / "small.png")
-    images.write(images.Image(np.ones((1, 24, 32), np.float32)), tmp_path / "mask.jpg")
+    small = np.arange(81).reshape(1, 9, 9) > 50
+    images.write(images.Image(small.astype(np.float32)), tmp_path / "small.png")
     np.save(tmp_path / "negative.npy", -np.ones((3, 3)))
     inpaint = ("restore", photos, "-o", tmp_path / "out", "--task", "inpaint", "--prior", prior, *QUICK, "--mask")
     assert "zero everywhere" in run(*inpaint, tmp_path / "black.png")[2]
-    assert "JPEG" in run(*inpaint, tmp_path / "mask.jpg")[2]
     code, _, err = run(*inpaint, tmp_path / "small.png")
     assert code == 1
     assert "9 x 9" in err
+    assert "63% of the pixels are missing" in err and "--mask-means missing" in err
+    assert "--mask-means" not in run(*inpaint, tmp_path / "small.png", "--mask-means", "missing")[2]
     deblur = ("restore", photos, "-o", tmp_path / "out", "--task", "deblur", "--sigma", 0.1, "--prior", prior, "--psf")
     assert "without negative values" in run(*deblur, tmp_path / "negative.npy")[2]
     np.save(tmp_path / "huge.npy", np.ones((99, 99)))

@@ -51,6 +51,14 @@ class Problem(NamedTuple):
         scale = self.sigma.square() * self.weight * (x.shape[-2] * x.shape[-1])
         return per_entry(scale, x) * self.prior.gradient(x, self.sigma)
 
+    def energy_and_prior_gradient(self, x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
+        """sigma^2 |Omega| F(x), ``[B]``, and the gradient of its prior, ``[B, C, H, W]``, in one evaluation of the prior."""
+        assert isinstance(self.prior, Regularizer)  # `Restorer` saw to it: the solver needs "prior.energy"
+        energy, gradient = self.prior.energy_and_gradient(x, self.sigma)
+        scale = self.sigma.square() * self.weight * (x.shape[-2] * x.shape[-1])
+        data: Tensor = self.fidelity(self.operator(x), y, self.sigma)
+        return self.sigma.square() * data + scale * energy, per_entry(scale, x) * gradient
+
     def data_proximal(self, z: Tensor, y: Tensor, step: Tensor) -> Tensor:
         """``argmin_x sigma^2 D(A x, y; sigma) + ||x - z||^2 / (2 step)``, ``[B, C, H, W]``; `step` is ``[B]``."""
         return self.fidelity.proximal_through(self.operator, z, y, self.sigma, step)

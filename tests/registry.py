@@ -31,6 +31,7 @@ from fastreg.solvers import (
     ForwardBackward,
     GradientDescent,
     HalfQuadraticSplitting,
+    MonotoneForwardBackward,
     ProximalGradient,
     Solver,
 )
@@ -149,6 +150,8 @@ SOLVERS: dict[str, Callable[[], Solver]] = {
     "adam": lambda: Adam(iterations=4),
     "gradient_descent": lambda: GradientDescent(iterations=4),
     "forward_backward": lambda: ForwardBackward(iterations=4),
+    "forward_backward_accelerated": lambda: ForwardBackward(iterations=4, accelerated=True),
+    "monotone_forward_backward": lambda: MonotoneForwardBackward(iterations=4),
     "half_quadratic_splitting": lambda: HalfQuadraticSplitting(iterations=4),
     "proximal_gradient": lambda: ProximalGradient(iterations=4),
     "admm": lambda: ADMM(iterations=4),

@@ -8,15 +8,12 @@ from fastreg.solvers.adam import Adam, AdamState
 from fastreg.solvers.admm import ADMM, ADMMState
 from fastreg.solvers.base import Solver
 from fastreg.solvers.douglas_rachford import DouglasRachford, DouglasRachfordState
+from fastreg.solvers.forward_backward import ForwardBackward, ForwardBackwardState
 from fastreg.solvers.gradient_descent import GradientDescent, GradientDescentState
 from fastreg.solvers.half_quadratic_splitting import HalfQuadraticSplitting, HalfQuadraticSplittingState
+from fastreg.solvers.monotone import MonotoneForwardBackward, MonotoneForwardBackwardState
 from fastreg.solvers.pdhg import PDHG1, PDHG2, PDHG1State, PDHG2State
-from fastreg.solvers.proximal_gradient import (
-    ForwardBackward,
-    ForwardBackwardState,
-    ProximalGradient,
-    ProximalGradientState,
-)
+from fastreg.solvers.proximal_gradient import ProximalGradient, ProximalGradientState
 
 #: Every solver by its kind.
 SOLVERS: dict[str, type[Solver[Any]]] = {
@@ -25,6 +22,7 @@ SOLVERS: dict[str, type[Solver[Any]]] = {
         Adam,
         GradientDescent,
         ForwardBackward,
+        MonotoneForwardBackward,
         HalfQuadraticSplitting,
         ProximalGradient,
         ADMM,
@@ -50,6 +48,8 @@ __all__ = [
     "GradientDescentState",
     "HalfQuadraticSplitting",
     "HalfQuadraticSplittingState",
+    "MonotoneForwardBackward",
+    "MonotoneForwardBackwardState",
     "PDHG1State",
     "PDHG2State",
     "ProximalGradient",

@@ -1,4 +1,4 @@
-"""Proximal gradient methods: a gradient step on one part of the objective, the proximal map of the other."""
+"""Proximal gradients with a denoiser: a gradient step on the data, then the denoiser."""
 
 from __future__ import annotations
 
@@ -7,7 +7,6 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from fastreg.fidelities.base import per_entry
 from fastreg.problem import Problem
 from fastreg.solvers.base import Solver, positive
 
@@ -72,65 +71,5 @@ class ProximalGradient(Solver[ProximalGradientState]):
         return state._replace(x=problem.denoise(z, problem.sigma * (problem.weight * step).sqrt()))
 
     def result(self, problem: Problem, state: ProximalGradientState) -> Tensor:
-        """The image."""
-        return state.x
-
-
-class ForwardBackwardState(NamedTuple):
-    """Image ``[B, C, H, W]``."""
-
-    x: Tensor
-
-
-class ForwardBackward(Solver[ForwardBackwardState]):
-    """Gradient step on an explicit prior, then the proximal map of the data.
-
-    .. math::
-        x \\leftarrow \\text{prox}_{\\tau \\sigma^2 D \\circ A}(x - \\tau \\sigma^2 \\lambda |\\Omega| \\nabla R(x))
-
-    Parameters
-    ----------
-    iterations
-        Number of steps.
-    step
-        The step tau. F decreases in every step if it is below ``1 / (sigma^2 lambda |Omega| L)``, L the Lipschitz constant of
-        the gradient of R, for any convex fidelity and any operator.
-
-    Raises
-    ------
-    ValueError
-        If an argument is not positive.
-
-    Notes
-    -----
-    Zou et al., "Deep equilibrium learning of explicit regularizers for imaging inverse problems", IEEE OJSP 2023.
-    """
-
-    kind = "forward_backward"
-    columns = ("step",)
-    needs = frozenset({"data.proximal", "prior.gradient"})
-    state = ForwardBackwardState
-
-    def __init__(self, iterations: int = 100, step: float = 1.0) -> None:
-        positive(iterations=iterations, step=step)
-        super().__init__(torch.full((iterations, 1), step, dtype=torch.float32, device="cpu"))
-        self.size = float(step)
-
-    @property
-    def settings(self) -> dict[str, Any]:
-        """Arguments of the constructor, as plain JSON values."""
-        return {"iterations": self.iterations, "step": self.size}
-
-    def start(self, problem: Problem, y: Tensor) -> ForwardBackwardState:
-        """The operator's initial image."""
-        return ForwardBackwardState(problem.operator.initial(y))
-
-    def step(self, problem: Problem, y: Tensor, state: ForwardBackwardState, row: Tensor) -> ForwardBackwardState:
-        """Prior, then data."""
-        step = row[0].to(problem.sigma.dtype).expand_as(problem.sigma)
-        z = state.x - per_entry(step, state.x) * problem.prior_gradient(state.x)
-        return ForwardBackwardState(problem.data_proximal(z, y, step))
-
-    def result(self, problem: Problem, state: ForwardBackwardState) -> Tensor:
         """The image."""
         return state.x

@@ -12,7 +12,15 @@ from fastreg.fidelities import L2, PatchWeightedL2
 from fastreg.kernels.precision import cpu_has_bf16
 from fastreg.operators import Blur, Downsample, FourierSampling, Mosaic, gaussian_psf
 from fastreg.priors import PatchCritic, UNet
-from fastreg.solvers import ADMM, PDHG1, Adam, GradientDescent, HalfQuadraticSplitting
+from fastreg.solvers import (
+    ADMM,
+    PDHG1,
+    Adam,
+    ForwardBackward,
+    GradientDescent,
+    HalfQuadraticSplitting,
+    MonotoneForwardBackward,
+)
 
 PSF = torch.tensor([[0.1, 0.2, 0.1, 0.0], [0.2, 0.1, 0.1, 0.0], [0.0, 0.1, 0.0, 0.1]])
 
@@ -40,6 +48,10 @@ LARGE = [
     (Blur(PSF, "circular"), HalfQuadraticSplitting(2), "aoti", "ieee"),
     (FourierSampling([[1.0]]), HalfQuadraticSplitting(2), "aoti", "ieee"),
     (Mosaic(), ADMM(2), "onnx-step", "ieee"),
+    (Mosaic(), MonotoneForwardBackward(3), "onnx-step", "ieee"),
+    (Blur(PSF, "circular"), MonotoneForwardBackward(3), "onnx", "ieee"),
+    (Downsample(factor=2), MonotoneForwardBackward(3), "aoti", "ieee"),
+    (Blur(PSF, "circular"), ForwardBackward(3, accelerated=True), "onnx-unrolled", "ieee"),
     (Mosaic(), PDHG1(2), "onnx-step", "ieee"),
 ]
 
@@ -72,11 +84,12 @@ def test_parts_in_onnx(operator, fidelity, prior, solver, name, side, tmp_path):
     LARGE,
     ids=[f"{row[0].kind}-{row[1].kind}-{row[2]}-{row[3]}" for row in LARGE],
 )
-def test_solvers_with_a_denoiser(operator, solver, name, precision, tmp_path):
+def test_solvers(operator, solver, name, precision, tmp_path):
     if precision == "bf16" and not cpu_has_bf16():
         pytest.skip("this CPU has no bf16 instructions")
     torch.manual_seed(0)
-    proven(Restorer(operator, L2(), unet(), solver, weight=0.3), tmp_path, name, precision=precision)
+    prior = unet() if "prior.denoise" in solver.needs else critic()
+    proven(Restorer(operator, L2(), prior, solver, weight=0.3), tmp_path, name, precision=precision)
 
 
 def test_a_psf_that_stays_is_used(tmp_path):

@@ -1,0 +1,92 @@
+"""Forward-backward splitting: a gradient step on an explicit prior, then the proximal map of the data."""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor
+
+from fastreg.fidelities.base import per_entry
+from fastreg.problem import Problem
+from fastreg.solvers.base import Solver, positive
+
+
+class ForwardBackwardState(NamedTuple):
+    """The image and the one before it, ``[B, C, H, W]``."""
+
+    x: Tensor
+    previous: Tensor
+
+
+class ForwardBackward(Solver[ForwardBackwardState]):
+    """Gradient step on an explicit prior at an extrapolated image, then the proximal map of the data.
+
+    .. math::
+        v = x_k + m_k (x_k - x_{k-1}), \\quad
+        x_{k+1} = \\text{prox}_{\\tau \\sigma^2 D \\circ A}(v - \\tau \\sigma^2 \\lambda |\\Omega| \\nabla R(v))
+
+    Parameters
+    ----------
+    iterations
+        Number of steps.
+    step
+        The step tau. Without extrapolation F decreases in every step if it is below ``1 / (sigma^2 lambda |Omega| L)``, L the
+        Lipschitz constant of the gradient of R, for any convex fidelity and any operator.
+    accelerated
+        Whether the momenta m_k are those of Nesterov, which rise from 0 towards 1; without, they are 0. For convex R the
+        energy then is O(1 / k^2) above its minimum, but it may rise in single steps.
+
+    Raises
+    ------
+    ValueError
+        If an argument is not positive.
+
+    Notes
+    -----
+    Zou et al., "Deep equilibrium learning of explicit regularizers for imaging inverse problems", IEEE OJSP 2023. Beck and
+    Teboulle, "A fast iterative shrinkage-thresholding algorithm", SIAM J. Imaging Sciences 2009.
+    """
+
+    kind = "forward_backward"
+    columns = ("step", "momentum")
+    needs = frozenset({"data.proximal", "prior.gradient"})
+    state = ForwardBackwardState
+
+    def __init__(self, iterations: int = 100, step: float = 1.0, accelerated: bool = False) -> None:
+        positive(iterations=iterations, step=step)
+        momenta = nesterov(iterations) if accelerated else torch.zeros(iterations, dtype=torch.float32, device="cpu")
+        super().__init__(torch.stack([torch.full_like(momenta, step), momenta], 1))
+        self.size = float(step)
+        self.accelerated = accelerated
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        """Arguments of the constructor, as plain JSON values."""
+        return {"iterations": self.iterations, "step": self.size, "accelerated": self.accelerated}
+
+    def start(self, problem: Problem, y: Tensor) -> ForwardBackwardState:
+        """The operator's initial image, twice."""
+        x = problem.operator.initial(y)
+        return ForwardBackwardState(x, x.clone())
+
+    def step(self, problem: Problem, y: Tensor, state: ForwardBackwardState, row: Tensor) -> ForwardBackwardState:
+        """Prior, then data."""
+        step = row[0].to(problem.sigma.dtype).expand_as(problem.sigma)
+        v = state.x + row[1] * (state.x - state.previous)
+        z = v - per_entry(step, v) * problem.prior_gradient(v)
+        return ForwardBackwardState(problem.data_proximal(z, y, step), state.x)
+
+    def result(self, problem: Problem, state: ForwardBackwardState) -> Tensor:
+        """The image."""
+        return state.x
+
+
+def nesterov(iterations: int) -> Tensor:
+    """The momenta of Beck and Teboulle: ``(t_k - 1) / t_{k+1}`` with ``t_{k+1} = (1 + sqrt(1 + 4 t_k^2)) / 2``, ``t_0 = 1``."""
+    t, momenta = 1.0, []
+    for _ in range(iterations):
+        following = (1 + (1 + 4 * t * t) ** 0.5) / 2
+        momenta.append((t - 1) / following)
+        t = following
+    return torch.tensor(momenta, dtype=torch.float32, device="cpu")

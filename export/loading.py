@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import os
 from pathlib import Path
 from typing import Any
@@ -13,12 +12,10 @@ from torch import Tensor
 from fastreg.export import formats, forms, metadata
 from fastreg.export.formats import Metadata, Run
 from fastreg.operators.checks import as_numbers
+from fastreg.restorer import check_values, per_entry
 
 #: Formats with the same kind of file.
 _WHOLE_ONNX = ("onnx", "onnx-unrolled", "triton-server")
-
-#: Larger than any noise level or weight; the largest integer that is converted to a float.
-_LARGE = 10**38
 
 
 class Artefact:
@@ -60,7 +57,7 @@ class Artefact:
             Observations as the operator makes them, contiguous, on the artefact's device: ``float32 [B, C, H, W]`` in [0, 1],
             or complex64 where the metadata say so.
         sigma
-            Standard deviation of the noise: a number, or one for each entry, ``[B]``.
+            Standard deviation of the noise in units of the image range, below 1: a number, or one for each entry, ``[B]``.
         weight
             The weight lambda, likewise; from the rule in the metadata if not given.
         inputs
@@ -80,7 +77,7 @@ class Artefact:
             If a shape, size, layout or device does not fit the metadata, or a value is not finite or out of range.
         """
         self._check_observations(y)
-        noise = self._per_entry("sigma", sigma, y)
+        noise = per_entry("sigma", sigma, y).contiguous()
         values = [torch.view_as_real(y) if y.is_complex() else y, noise, self._weight(weight, noise, y)]
         wanted = self.metadata["inputs"][3:]
         names = [spec["name"] for spec in wanted]
@@ -115,29 +112,11 @@ class Artefact:
             raise ValueError("y must be contiguous, got a lazy conjugate: pass y.resolve_conj()")
         if y.device.type != self.metadata["device"]:
             raise ValueError(f"this artefact runs on {self.metadata['device']}, got y on {y.device}")
-        if not bool(torch.isfinite(y).all()):
-            raise ValueError("y must be finite, got NaN or infinity")
-
-    def _per_entry(self, name: str, value: float | Tensor, y: Tensor) -> Tensor:
-        if isinstance(value, bool) or not isinstance(value, (int, float, Tensor)):
-            raise TypeError(f"{name} must be a number or a tensor, got {type(value).__name__}")
-        if isinstance(value, Tensor) and (value.is_complex() or value.dtype == torch.bool):
-            raise TypeError(f"{name} must hold real numbers, got a tensor of {value.dtype}")
-        batch = y.shape[0]
-        if isinstance(value, int):
-            value = float(value) if abs(value) < _LARGE else math.inf
-        result = torch.as_tensor(value, dtype=torch.float32, device=y.device)
-        if result.ndim > 1 or (result.ndim == 1 and result.shape[0] not in (1, batch)):
-            raise ValueError(
-                f"{name} must be a number or one for each of the {batch} entries, got {list(result.shape)}"
-            )
-        if not bool(((result > 0) & torch.isfinite(result)).all()):
-            raise ValueError(f"{name} must be positive and finite, got {result.tolist()}")
-        return result.expand(batch).contiguous()
+        check_values(y)
 
     def _weight(self, weight: float | Tensor | None, sigma: Tensor, y: Tensor) -> Tensor:
         if weight is not None:
-            return self._per_entry("weight", weight, y)
+            return per_entry("weight", weight, y).contiguous()
         if self._rule is None:
             raise ValueError("this artefact has no weight rule: give the weight as weight=")
         result: Tensor = self._rule(sigma)

@@ -226,23 +226,15 @@ class Restorer(nn.Module):
             )
         if y.device != self.device:
             raise ValueError(f"the restorer is on {self.device}, got observations on {y.device}")
-        if torch.compiler.is_compiling():
-            return
-        largest = float(y.detach().abs().max())  # NaN if there is one
-        if not math.isfinite(largest):
-            raise ValueError("observations must be finite, got NaN or infinity")
-        if largest > _LARGEST and not y.is_complex():
-            raise ValueError(
-                f"observations must be in units of [0, 1], as sigma is, got values up to {largest:g}: "
-                "divide images of 8 bits by 255"
-            )
+        if not torch.compiler.is_compiling():
+            check_values(y)
 
     def _levels(self, y: Tensor, sigma: float | Tensor, weight: float | Tensor | None) -> tuple[Tensor, Tensor]:
         """Check all arguments and return noise levels and weights ``[B]``."""
         self.check(y)
-        noise = _per_entry("sigma", sigma, y)
+        noise = per_entry("sigma", sigma, y)
         if weight is not None:
-            return noise, _per_entry("weight", weight, noise)
+            return noise, per_entry("weight", weight, noise)
         if self.weight_rule is None:
             raise ValueError("this prior has no tuned weight for the task: give one as weight=")
         rule: Tensor = self.weight_rule(noise)
@@ -266,23 +258,39 @@ def _number(name: str, value: object) -> float:
     return float(value)  # type: ignore[arg-type]
 
 
-def _per_entry(name: str, value: float | Tensor, like: Tensor) -> Tensor:
-    """A positive number, or one for each entry of the batch, as ``[B]``."""
+def check_values(y: Tensor) -> None:
+    """Raise `ValueError` if observations are not finite, or real ones are not in units of [0, 1]."""
+    largest = float(y.detach().abs().max())  # NaN if there is one
+    if not math.isfinite(largest):
+        raise ValueError("observations must be finite, got NaN or infinity")
+    if largest > _LARGEST and not y.is_complex():
+        raise ValueError(
+            f"observations must be in units of [0, 1], as sigma is, got values up to {largest:g}: "
+            "divide images of 8 bits by 255"
+        )
+
+
+def per_entry(name: str, value: float | Tensor, like: Tensor) -> Tensor:
+    """A positive number, or one for each entry of the batch, as ``[B]``; ``sigma`` must be below 1."""
     if isinstance(value, Tensor):
         if value.dtype == torch.bool or value.is_complex():
             raise TypeError(f"{name} must hold real numbers, got a tensor of {value.dtype}")
     elif isinstance(value, bool) or not isinstance(value, numbers.Real):
         raise TypeError(f"{name} must be a number or a tensor, got {type(value).__name__}")
+    else:  # on the CPU, where asking for its value costs nothing
+        try:
+            number = float(value)
+        except OverflowError:  # of Python's integers
+            number = math.inf
+        value = torch.tensor(number, dtype=like.real.dtype, device="cpu")
     batch = like.shape[0]
-    number = value if isinstance(value, Tensor) else float(value)
-    result = torch.as_tensor(number, dtype=like.real.dtype, device=like.device)
-    if result.ndim > 1 or (result.ndim == 1 and result.shape[0] not in (1, batch)):
-        raise ValueError(f"{name} must be a number or one for each of the {batch} entries, got {list(result.shape)}")
+    if value.ndim > 1 or (value.ndim == 1 and value.shape[0] not in (1, batch)):
+        raise ValueError(f"{name} must be a number or one for each of the {batch} entries, got {list(value.shape)}")
     if not torch.compiler.is_compiling():
-        if not bool(((result > 0) & torch.isfinite(result)).all()):
-            raise ValueError(f"{name} must be positive and finite, got {result.tolist()}")
-        if name == "sigma" and bool((result >= 1).any()):
+        if not bool(((value > 0) & torch.isfinite(value)).all()):
+            raise ValueError(f"{name} must be positive and finite, got {value.tolist()}")
+        if name == "sigma" and bool((value >= 1).any()):
             raise ValueError(
-                f"sigma must be below 1, got {float(result.detach().max()):g}; it is in units of [0, 1]: 25/255 is 0.098"
+                f"sigma must be below 1, got {float(value.detach().max()):g}; it is in units of [0, 1]: 25/255 is 0.098"
             )
-    return result.expand(batch)
+    return value.to(like.device, like.real.dtype).expand(batch)

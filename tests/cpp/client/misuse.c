@@ -68,6 +68,7 @@ static void misuse_denoise(const char* path) {
   refused("stride overflow", r, fastreg_set_input(r, "y", pixels, shape, (int64_t[]){1, INT64_MIN, 1, 1}, 4));
   refused("output strides meet", r, fastreg_set_output(r, result, shape, (int64_t[]){0, 1, 3, 3}, 4));
   refused("sigma zero", r, fastreg_set_number(r, "sigma", 0));
+  refused("sigma of one", r, fastreg_set_number(r, "sigma", 1));
   refused("sigma negative", r, fastreg_set_number(r, "sigma", -0.1));
   refused("sigma NaN", r, fastreg_set_number(r, "sigma", NAN));
   refused("weight zero", r, fastreg_set_number(r, "weight", 0));
@@ -89,6 +90,8 @@ static void misuse_denoise(const char* path) {
   pixels[7] = NAN;
   result[0] = -1;
   refused("NaN", r, fastreg_execute(r));
+  pixels[7] = 200;
+  refused("0 to 255", r, fastreg_execute(r));
   pixels[7] = 0.5F;
   if (result[0] != -1) wrong = 1; /* the output is untouched */
   accepted("execute after NaN", r, fastreg_execute(r));

@@ -105,11 +105,27 @@ inline void check_finite(const std::string& name, std::span<const float> values)
       fail(Code::invalid_value, name, " must be finite, got ", values[k], " at element ", k);
 }
 
-/// Throw where a value is not positive and finite: noise levels and weights.
-inline void check_positive(const std::string& name, std::span<const float> values) {
+/// Larger values cannot be in units of the image range: white plus nine standard deviations of the strongest noise.
+inline constexpr float largest_value = 10.0F;
+
+/// Throw where a value of an observation is not finite, or that of a real one not in units of [0, 1].
+inline void check_observations(const Port& port, std::span<const float> values) {
+  check_finite(port.name, values);
+  if (port.is_complex()) return;
   for (const float value : values)
+    if (std::abs(value) > largest_value)
+      fail(Code::invalid_value, port.name, " must be in units of [0, 1], as sigma is, got ", value,
+           ": divide images of 8 bits by 255");
+}
+
+/// Throw where a noise level or weight is not positive and finite, or a noise level not below 1.
+inline void check_positive(const std::string& name, std::span<const float> values) {
+  for (const float value : values) {
     if (!(value > 0) || !std::isfinite(value))
       fail(Code::invalid_value, name, " must be positive and finite, got ", value);
+    if (name == "sigma" && value >= 1)
+      fail(Code::invalid_value, "sigma must be below 1, in units of [0, 1], got ", value);
+  }
 }
 
 /// Throw where a weight of a mask is not in [0, 1].

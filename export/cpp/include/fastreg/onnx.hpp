@@ -188,7 +188,7 @@ class OnnxInputs {
     if (measured.is_complex()) shape.push_back(2);
     check_shape(measured, shape, sizes_);
     check_count("y", call.y, static_cast<std::int64_t>(count(shape)));
-    check_finite("y", call.y);
+    check_observations(measured, call.y);
     for (const auto& [name, array] : call.inputs)
       if (const Port& port = metadata.at(name); port.content != "psf" && port.content != "mask")
         fail(Code::invalid_argument, name, " is an argument of its own");

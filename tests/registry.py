@@ -173,7 +173,7 @@ def _denoiser(make: Callable[[], NetworkDenoiser], dtype: torch.dtype) -> Networ
 
 DENOISERS: dict[str, DenoiserFactory] = {
     "unet_relu": partial(_denoiser, lambda: UNet(3, (4, 6, 8), 1)),
-    "unet_silu": partial(_denoiser, lambda: UNet(1, (4, 5), 2, "silu", bias=True, residual=False)),
+    "unet_silu": partial(_denoiser, lambda: UNet(1, (4, 5), 2, "silu", True, False, scale=3.0)),
     "dncnn": partial(_denoiser, lambda: DnCNN(1, 4, 5)),
     "dncnn_noise_map": partial(_denoiser, lambda: DnCNN(3, 4, 4, "elu", noise_map=True, residual=False)),
     "dncnn_dilated": partial(_denoiser, lambda: DnCNN(3, 4, 3, "leaky_relu", dilations=(1, 2, 3))),

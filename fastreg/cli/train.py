@@ -125,6 +125,10 @@ def denoiser(
         typer.Option(metavar="N,N,...", help="For a U-Net: channels of its scales. [default: 32,64,128,256]"),
     ] = None,
     grey: Annotated[bool, typer.Option("--grey", help="Train a network for grey images.")] = False,
+    potential: Annotated[
+        Literal["least-squares", "red", "sum"] | None,
+        typer.Option(help="Train an explicit potential of a U-Net, as a gradient-step denoiser."),
+    ] = None,
     start: Annotated[
         str | None, typer.Option(metavar="NAME|FILE", help="Start from the network and the weights of a model.")
     ] = None,
@@ -161,6 +165,10 @@ def denoiser(
     if iterations is None and minutes is None:
         iterations = 16_000
     settings: dict[str, object] = {"channels": 1 if grey else 3}
+    if network == "dncnn":
+        settings["noise_map"] = True  # it learns all noise levels
+    if potential is not None and network != "unet":
+        raise ValueError(f"--potential is for --network unet, got --network {network}")
     if widths is not None:
         if network != "unet":
             raise ValueError(f"--widths is for --network unet, got --network {network}")
@@ -175,6 +183,7 @@ def denoiser(
         data=data,
         network={"kind": network, "settings": settings},
         start=start,
+        potential=potential and potential.replace("-", "_"),
         device=where,
         compiled=(where.type == "cpu" and machine.cpp_compiler() is not None) if compile_loss is None else compile_loss,
         command=_command(),

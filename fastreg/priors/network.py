@@ -31,10 +31,21 @@ class NetworkDenoiser(Denoiser):
         Height and width are padded to multiples of this.
     reach
         Largest distance in pixels over which a pixel of the image influences a pixel of the result.
+    scale
+        The network computes N(scale x, scale σ) / scale. Smooth activations are almost linear for small values; with a scale
+        of 10, those of images in [0, 1] are large enough.
     """
 
     def __init__(
-        self, network: Layer, channels: int, *, residual: bool, noise_map: bool, multiple: int = 1, reach: int
+        self,
+        network: Layer,
+        channels: int,
+        *,
+        residual: bool,
+        noise_map: bool,
+        multiple: int = 1,
+        reach: int,
+        scale: float = 1.0,
     ) -> None:
         super().__init__()
         self.network = network
@@ -43,6 +54,7 @@ class NetworkDenoiser(Denoiser):
         self.noise_map = noise_map
         self.multiple = multiple
         self.reach = reach
+        self.scale = scale
 
     def forward(self, x: Tensor, sigma: Tensor) -> Tensor:
         """Clean images ``[B, C, H, W]`` from images with noise of standard deviation `sigma` ``[B]``.
@@ -61,7 +73,7 @@ class NetworkDenoiser(Denoiser):
         return self._clean(x, value), tuple(tape)
 
     def vjp(self, saved: tuple[Tensor, ...], v: Tensor) -> Tensor:
-        """The gradient of ⟨D(x, σ), v⟩ in x, for v ``[B, C, H, W]``; exact at the border, too."""
+        """The gradient of ⟨D(x, σ), v⟩ in x, for v ``[B, C, H, W]``; exact at the border, too. The scale cancels."""
         product = -v if self.residual else v
         if self.multiple > 1:
             product = F.pad(product, self._margins(v))
@@ -81,13 +93,15 @@ class NetworkDenoiser(Denoiser):
             x = F.pad(x, self._margins(x), mode="replicate")
         if self.noise_map:
             x = torch.cat([x, sigma.to(x.dtype).view(-1, 1, 1, 1).expand(-1, 1, *x.shape[-2:])], 1)
-        return self._cast(x)
+        return self._cast(x if self.scale == 1 else self.scale * x)
 
     def _clean(self, x: Tensor, value: Tensor) -> Tensor:
         """The clean image from the output of the network."""
         if self.multiple > 1:
             value = _crop(_crop(value, 2, x.shape[2]), 3, x.shape[3])
         value = value.to(x.dtype).contiguous()
+        if self.scale != 1:
+            value = value / self.scale
         return x - value if self.residual else value
 
     def _margins(self, x: Tensor) -> tuple[int, int, int, int]:

@@ -162,9 +162,9 @@ POTENTIALS: dict[str, type[Potential]] = {cls.kind: cls for cls in (LeastSquares
 def smooth_start(denoiser: NetworkDenoiser, activation: str = "silu", scale: float = 10.0) -> NetworkDenoiser:
     """A network with a smooth activation that computes about the same as a U-Net with ReLU and without biases.
 
-    Such a network N is homogeneous: N(s x) / s = N(x). With a smooth activation the left side is close to it for large s, so the
-    first layer is multiplied by s and the last one divided by it. On crops of photographs at 25/255 a least-squares potential
-    of the shipped U-Net starts at 28.1 dB with s = 10, and at 18.4 dB without.
+    For such a U-Net N(s x) / s = N(x). With a smooth activation the left side is close to it where s is large. On crops of
+    photographs with noise of 25/255, the untrained gradient step of the shipped U-Net with SiLU reaches 28.1 dB with s = 10 and
+    18.4 dB with s = 1.
 
     Raises
     ------
@@ -173,9 +173,6 @@ def smooth_start(denoiser: NetworkDenoiser, activation: str = "silu", scale: flo
     """
     if not isinstance(denoiser, UNet) or denoiser.bias or denoiser.activation != "relu":
         raise ValueError(f"expected a U-Net with ReLU and without biases, got {describe(denoiser)}")
-    result = UNet(**{**denoiser.settings, "activation": activation})
+    result = UNet(**{**denoiser.settings, "activation": activation, "scale": scale})
     result.load_state_dict(denoiser.state_dict())
-    with torch.no_grad():
-        result.network.head.weight.mul_(scale)
-        result.network.tail.weight.div_(scale)
     return result

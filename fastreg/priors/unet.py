@@ -92,6 +92,8 @@ class UNet(NetworkDenoiser):
         Whether the convolutions have a bias. Without, scaling image and noise level scales the result (for ReLU).
     residual
         Whether the network computes the noise, which is subtracted from the image, or the clean image.
+    scale
+        Factor between images and the network, see `NetworkDenoiser`.
 
     Raises
     ------
@@ -114,7 +116,10 @@ class UNet(NetworkDenoiser):
         activation: str = "relu",
         bias: bool = False,
         residual: bool = True,
+        scale: float = 1.0,
     ) -> None:
+        if not scale > 0:
+            raise ValueError(f"scale must be positive, got {scale}")
         if not widths or min(channels, blocks, *widths) < 1:
             raise ValueError(
                 f"channels, widths and blocks of a U-Net must be positive, got {channels}, {list(widths)}, {blocks}"
@@ -130,6 +135,7 @@ class UNet(NetworkDenoiser):
             noise_map=True,
             multiple=coarsest,
             reach=reach,
+            scale=float(scale),
         )
         self.widths = tuple(widths)
         self.blocks, self.activation, self.bias = blocks, activation, bias
@@ -144,4 +150,5 @@ class UNet(NetworkDenoiser):
             "activation": self.activation,
             "bias": self.bias,
             "residual": self.residual,
+            "scale": self.scale,
         }

@@ -12,7 +12,8 @@ from torch import Tensor, nn
 
 from fastreg import models
 from fastreg.parts import build, describe
-from fastreg.priors import PRIORS, Denoiser
+from fastreg.priors import PRIORS, Denoiser, GradientStep, NetworkDenoiser, Potential, Prior
+from fastreg.priors.potentials import POTENTIALS, smooth_start
 from fastreg.training import patches
 from fastreg.training.denoiser import DenoiserObjective, DenoiserRecipe, denoising_psnr
 from fastreg.training.loop import Budget, Files, Loop, Record, Selection, train
@@ -40,6 +41,8 @@ class DenoiserJob:
         Kind and settings of the denoiser, see `fastreg.parts.describe`.
     start
         A model whose weights to begin with, by its name or file; the network is then its own.
+    potential
+        The kind of an explicit potential to make of the network; it learns as a gradient-step denoiser and is what is written.
     device
         Where to train.
     compiled
@@ -54,6 +57,7 @@ class DenoiserJob:
     data: Path
     network: dict[str, Any]
     start: str | None = None
+    potential: str | None = None
     device: torch.device = dataclasses.field(default_factory=lambda: torch.device("cpu"))
     compiled: bool = False
     command: str = ""
@@ -71,10 +75,9 @@ class DenoiserSession:
     def __init__(self, job: DenoiserJob) -> None:
         self.job = job
         torch.manual_seed(job.recipe.seed)
-        model = build(PRIORS, job.network) if job.start is None else models.load(job.start)
-        if not isinstance(model, Denoiser):
-            raise ValueError(f"expected a denoiser to train, got {job.start or job.network['kind']!r}, a {model.kind}")
-        self.earlier = model.card
+        first = build(PRIORS, job.network) if job.start is None else models.load(job.start)
+        self.earlier = first.card
+        model = _learner(first, job.potential)
         files, self.held_out = patches.photographs_in(job.data)
         source = patches.PatchSource(patches.decode(files), job.recipe.crop, job.device)
         self.images = len(files)
@@ -107,11 +110,16 @@ class DenoiserSession:
         plot(job.files.beside(".png"), job.files.log, ("loss",))
         pixels = self.loop.iteration * job.recipe.batch * job.recipe.crop**2
         start = f" It started from the weights of {Path(job.start).stem}." if job.start else ""
+        product: Prior = self.denoiser
+        what = "A denoiser for white noise up to 110/255"
+        if isinstance(self.denoiser, GradientStep):
+            product = self.denoiser.regularizer
+            what = "An explicit potential that learned as a gradient-step denoiser of white noise up to 110/255"
         card = models.ModelCard(
             name=job.files.output.stem,
-            kind=self.denoiser.kind,
-            settings=self.denoiser.settings,
-            description=f"A denoiser for white noise up to 110/255, trained on {pixels / 1e9:.2g} gigapixels of crops.{start}",
+            kind=product.kind,
+            settings=product.settings,
+            description=f"{what}, trained on {pixels / 1e9:.2g} gigapixels of crops.{start}",
             command=job.command,
             recipe=dataclasses.asdict(job.recipe),
             data={
@@ -119,7 +127,7 @@ class DenoiserSession:
                 "images": self.images,
                 "held_out": [path.name for path in self.held_out],
             },
-            tasks=self.earlier.tasks if self.earlier is not None else {},
+            tasks=self.earlier.tasks if self.earlier is not None and self.earlier.kind == product.kind else {},
             measured={
                 "iterations": self.loop.iteration,
                 "seconds": round(self.loop.seconds),
@@ -128,4 +136,23 @@ class DenoiserSession:
                 "held_out_psnr_255": figures,
             },
         )
-        return models.save_model(self.denoiser, job.files.output, card, half=True)
+        return models.save_model(product, job.files.output, card, half=True)
+
+
+def _learner(model: Prior, potential: str | None) -> Denoiser:
+    """The denoiser that is trained: the model itself, or one gradient step on a potential.
+
+    Raises
+    ------
+    ValueError
+        If the model is neither a denoiser nor a potential, or no potential can be made of it.
+    """
+    if isinstance(model, Potential) and potential in (None, model.kind):
+        return GradientStep(model)
+    if potential is None:
+        if not isinstance(model, Denoiser):
+            raise ValueError(f"expected a denoiser or a potential to train, got a {model.kind}")
+        return model
+    if not isinstance(model, NetworkDenoiser):
+        raise ValueError(f"expected a network to make a {potential} of, got a {model.kind}")
+    return GradientStep(POTENTIALS[potential](smooth_start(model)))

@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 import torch
 
-from fastreg.priors import UNet
+from fastreg.priors import GradientStep, UNet
+from fastreg.priors.potentials import POTENTIALS
 from fastreg.training.denoiser import LAST_RATE, DenoiserObjective, DenoiserRecipe, denoising_psnr
 from fastreg.training.loop import Budget, Loop
 from fastreg.training.patches import PatchSource, split
@@ -74,6 +75,21 @@ def test_it_learns_to_denoise(precision: str) -> None:
     before = -10 * float((noisy.clamp(0, 1) - images).square().mean().log10())
     (after,) = denoising_psnr(loop.mean, images, [50])
     assert after > before + 2
+
+
+@pytest.mark.parametrize("kind", sorted(POTENTIALS))
+def test_potentials_learn_as_gradient_steps(kind: str) -> None:
+    torch.manual_seed(0)
+    recipe = DenoiserRecipe(crop=16, batch=4, warm_up=5, rate=1e-2)
+    network = UNet(3, (4, 8), 1, "silu", residual=kind != "sum", scale=10.0)
+    loop = Loop(
+        DenoiserObjective(GradientStep(POTENTIALS[kind](network)), recipe, source(16)), Budget(30), {}, 0.8, 1.0
+    )
+    images = source(24).draw(4, torch.Generator().manual_seed(9))
+    noisy = images + 50 / 255 * torch.randn(images.shape, generator=torch.Generator().manual_seed(0))
+    list(loop.run())
+    (after,) = denoising_psnr(loop.mean, images, [50])
+    assert after > -10 * float((noisy.clamp(0, 1) - images).square().mean().log10()) + 0.5
 
 
 def test_split_is_stable() -> None:

@@ -20,6 +20,7 @@ from fastreg.io.metadata import COLOUR_CHUNKS, LARGEST, Metadata
 SIGNATURE = b"\x89PNG\r\n\x1a\n"
 #: Chunks without which there are no pixels.
 _CRITICAL = {b"IHDR", b"PLTE", b"tRNS", b"IDAT", b"IEND"}
+_LENGTHS = {b"gAMA": 4, b"cHRM": 32, b"cICP": 4, b"sRGB": 1}
 _TEXTS = {b"tEXt", b"zTXt", b"iTXt"}
 _XMP, _RAW_EXIF = b"XML:com.adobe.xmp", (b"Raw profile type exif", b"Raw profile type APP1")
 #: Samples of a pixel by colour type: grey, RGB, grey and alpha, RGBA.
@@ -146,6 +147,8 @@ def chunk(kind: bytes, body: bytes) -> bytes:
 def _add(image: Metadata, kind: bytes, body: bytes) -> Metadata:
     """Metadata with those of one more chunk; raises exceptions where it is broken."""
     if kind in COLOUR_CHUNKS:
+        if len(body) != _LENGTHS[kind]:
+            raise ValueError("it has another length")
         return dataclasses.replace(image, chunks=(*image.chunks, (kind, body)))
     if kind == b"iCCP":
         return dataclasses.replace(image, icc=_inflated(body[body.index(b"\0") + 2 :]))
@@ -156,14 +159,27 @@ def _add(image: Metadata, kind: bytes, body: bytes) -> Metadata:
         return _with_exif(image, body)
     if kind not in _TEXTS:
         return image
-    keyword, _, text = body.partition(b"\0")
+    keyword, text = _text(kind, body)
     if keyword == _XMP:
-        packed, text = text[:1] == b"\1", text[2:].split(b"\0", 2)[2]
-        return dataclasses.replace(image, xmp=_inflated(text) if packed else text)
+        return dataclasses.replace(image, xmp=text)
     if keyword in _RAW_EXIF:  # of ImageMagick: lines of hexadecimal digits below three of a header
-        text = _inflated(text[1:]) if kind == b"zTXt" else text
         return _with_exif(image, bytes.fromhex(b"".join(text.split(b"\n")[3:]).decode("ascii")))
     return dataclasses.replace(image, chunks=(*image.chunks, (kind, body)))
+
+
+def _text(kind: bytes, body: bytes) -> tuple[bytes, bytes]:
+    """Keyword and text of a chunk; raises `ValueError` if it is broken."""
+    keyword, text = body.split(b"\0", 1)
+    packed = kind == b"zTXt"
+    if kind == b"iTXt":
+        packed, text = text[:1] == b"\1", text[1:]
+    if kind != b"tEXt":
+        if text[:1] != b"\0":
+            raise ValueError("it is compressed in an unknown way")
+        text = text[1:]
+    if kind == b"iTXt":
+        _language, _translated, text = text.split(b"\0", 2)
+    return keyword, _inflated(text) if packed else text
 
 
 def _with_exif(image: Metadata, body: bytes) -> Metadata:

@@ -169,7 +169,8 @@ def _image(decoded: Decoded) -> Image:
     pixels = samples[..., :colours].transpose(2, 0, 1)
     if pixels.dtype.kind == "f":
         _check_range(pixels)
-        pixels = pixels.astype(np.float32)
+        with np.errstate(over="ignore"):  # `Image` says that they must be finite
+            pixels = pixels.astype(np.float32)
     else:
         pixels = pixels.astype(np.float32) / np.float32(np.iinfo(samples.dtype).max)
     return Image(

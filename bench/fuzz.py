@@ -1,0 +1,297 @@
+"""Feed mutated image files to `fastreg.io.images.read`, and write what it reads in every format.
+
+python -m bench.fuzz --count 10000 --seed 0
+python -m bench.fuzz --first 1234 --count 1 --seed 0            # one of them again
+
+Every file must become an image or a `ValueError` of one line, within seconds and a bounded memory, and every image that is read
+must be written and read again. The files are worked on in processes of their own: a crash of a decoder is found as well.
+"""
+
+from __future__ import annotations
+
+import argparse
+import io
+import logging
+import resource
+import struct
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from fastreg.io import decoders, encoders, images, png
+from fastreg.io.directories import EXIF, GPS, Directory, Entry
+from fastreg.io.metadata import Density, Metadata
+
+#: Files of a process, largest growth of its memory in bytes, longest time for a file in seconds, pixels of the largest image.
+CHUNK, MEMORY, SECONDS, PIXELS = 500, 400 << 20, 5.0, 1 << 20
+_HEIGHT, _WIDTH = 24, 32
+#: Numbers at which programs fail.
+_EDGES = (0, 1, 2, 4, 255, 256, 32767, 65535, 65536, 1 << 24, (1 << 31) - 1, 1 << 31, (1 << 32) - 2, (1 << 32) - 1)
+
+
+def corpus() -> dict[str, bytes]:
+    """Sound files of all formats, by name: with metadata, of each depth, compression and order of bytes."""
+    import tifffile
+    from PIL import Image
+
+    own = _metadata()
+    random = np.random.default_rng(0)
+    ramp = np.add.outer(np.linspace(0, 0.5, _HEIGHT), np.linspace(0, 0.5, _WIDTH)).astype(np.float32)
+    alpha = random.integers(0, 256, ramp.shape).astype(np.uint8)
+    files: dict[str, bytes] = {}
+    with tempfile.TemporaryDirectory() as folder:
+        for channels in (1, 3):
+            pixels = np.stack([ramp] * channels)
+            for suffix in images.SUFFIXES:
+                for dtype in ("uint8", "uint16", "float32"):
+                    for plane in (None, alpha) if dtype == "uint8" and suffix not in (".jpg", ".jpeg") else (None,):
+                        path = Path(folder) / f"{channels}-{dtype}-{plane is not None}{suffix}"
+                        images.write(images.Image(pixels, plane, dtype, metadata=own), path)
+                        files[path.name] = path.read_bytes()
+    samples = (np.dstack([ramp] * 3) * 255).astype(np.uint8)
+    picture = Image.fromarray(samples)
+    saved: dict[str, tuple[Any, dict[str, Any]]] = {
+        "palette.png": (picture.quantize(16), {}),
+        "bits.png": (picture.convert("1"), {}),
+        "transparent.png": (picture, {"transparency": (0, 0, 0)}),
+        "progressive.jpg": (picture, {"progressive": True, "dpi": (300, 300)}),
+        "cmyk.jpg": (picture.convert("CMYK"), {}),
+        "lossy.webp": (picture, {"quality": 50}),
+        "moving.webp": (picture, {"save_all": True, "append_images": [picture.rotate(90)]}),
+        "fax.tif": (picture.convert("1"), {"compression": "group4"}),
+        "lzw.tif": (picture, {"compression": "tiff_lzw", "dpi": (300, 300)}),
+        "jpeg.tif": (picture, {"compression": "jpeg"}),
+        "packbits.tif": (picture, {"compression": "packbits"}),
+        "palette.tif": (picture.quantize(16), {}),
+    }
+    for name, (image, options) in saved.items():
+        stream = io.BytesIO()
+        image.save(stream, {"jpg": "JPEG", "tif": "TIFF"}.get(name[-3:], name.split(".")[1].upper()), **options)
+        files[name] = stream.getvalue()
+    tiffs: dict[str, dict[str, Any]] = {
+        "plain.tif": {},
+        "tiles.tif": {"tile": (16, 16), "compression": "zlib"},
+        "planar.tif": {"planarconfig": "separate"},
+        "big.tif": {"bigtiff": True, "byteorder": ">"},
+        "lzma.tif": {"compression": "lzma", "predictor": True},
+        "ome.tif": {"ome": True},
+    }
+    for name, options in tiffs.items():
+        stream = io.BytesIO()
+        data = samples.transpose(2, 0, 1) if name == "planar.tif" else samples
+        tifffile.imwrite(stream, data, photometric="rgb", **options)
+        files[name] = stream.getvalue()
+    arrays = {"big.npy": ramp.astype(">f8"), "columns.npy": np.asfortranarray(samples), "complex.npy": ramp * 1j}
+    for name, array in arrays.items():
+        stream = io.BytesIO()
+        np.save(stream, array)
+        files[name] = stream.getvalue()
+    return files
+
+
+def mutated(data: bytes, random: np.random.Generator) -> bytes:
+    """A file with one to four changes; half of them know the format."""
+    for _ in range(random.integers(1, 5)):
+        changes = _CHANGES
+        if data.startswith(png.SIGNATURE):
+            changes = (*changes, *[_change_chunk] * len(changes))
+        elif data[:2] in (b"II", b"MM"):
+            changes = (*changes, *[_change_entry] * len(changes))
+        elif b"II*\0" in data:
+            changes = (*changes, *[_change_exif] * len(changes))
+        data = changes[random.integers(len(changes))](data, random) or b"\0"
+    return data
+
+
+def check(name: str, data: bytes, folder: Path) -> tuple[bool, str]:
+    """Read a file and write what was read: whether it is an image, and what went wrong."""
+    source = folder / f"in{Path(name).suffix}"
+    source.write_bytes(data)
+    started = time.perf_counter()
+    try:
+        image = images.read(source, max_pixels=PIXELS)
+    except ValueError as error:
+        image = None
+        if "\n" in str(error) or str(source) not in str(error):
+            return False, f"its message is {str(error)!r}"
+    except BaseException as error:
+        return False, f"reading raises {error!r}"
+    for suffix in images.SUFFIXES if image is not None else ():
+        try:
+            data, _ = encoders.encode(image, suffix)
+            _ = (decoders.decode_npy if suffix == ".npy" else decoders.decode)(data)
+        except Exception as error:
+            if "a JPEG has no alpha channel" not in str(error) and "16383" not in str(error):
+                return True, f"writing {suffix} raises {error!r}"
+    seconds = time.perf_counter() - started
+    return image is not None, f"it took {seconds:.1f} s" if seconds > SECONDS else ""
+
+
+def run(numbers: range, seed: int, report: Callable[[int, str], None]) -> int:
+    """Check some of the files of a seed; returns how many became images."""
+    files = corpus()
+    names = sorted(files)
+    before, read = _peak(), 0
+    with tempfile.TemporaryDirectory() as folder:
+        for number in numbers:
+            name = names[number % len(names)]
+            report(number, "")
+            good, fault = check(name, mutated(files[name], np.random.default_rng([seed, number])), Path(folder))
+            if _peak() - before > MEMORY:
+                fault, before = f"the memory grew by {(_peak() - before) >> 20} MB", _peak()
+            if fault:
+                report(number, f"{name}: {fault}")
+            read += good
+    return read
+
+
+def _metadata() -> Metadata:
+    camera = Directory("<", {33434: Entry(5, struct.pack("<II", 1, 250)), 37500: Entry(7, bytes(range(64)))})
+    place = Directory("<", {1: Entry(2, b"N\0"), 2: Entry(5, struct.pack("<6I", 52, 1, 3, 1, 7, 2))})
+    entries = {271: Entry(2, b"maker\0"), 270: Entry(2, b"a text\0"), 33550: Entry(12, struct.pack("<3d", 1, 1, 0))}
+    return Metadata(
+        icc=bytes(36) + b"acsp" + bytes(200),
+        xmp=b"<x:xmpmeta xmlns:x='adobe:ns:meta/'></x:xmpmeta>",
+        tags=Directory("<", entries, {EXIF: camera, GPS: place}),
+        density=Density(300, 200, "inch"),
+        chunks=((b"gAMA", struct.pack(">I", 45455)), (b"tEXt", b"Title\0a text")),
+    )
+
+
+def _change_byte(data: bytes, random: np.random.Generator) -> bytes:
+    k = int(random.integers(len(data)))
+    return data[:k] + bytes([int(random.integers(256))]) + data[k + 1 :]
+
+
+def _change_header(data: bytes, random: np.random.Generator) -> bytes:
+    k = int(random.integers(min(len(data), 64)))
+    return data[:k] + bytes([int(random.integers(256))]) + data[k + 1 :]
+
+
+def _change_number(data: bytes, random: np.random.Generator) -> bytes:
+    k = int(random.integers(len(data)))
+    number = struct.pack("<I" if random.integers(2) else ">I", random.choice(_EDGES))
+    return data[:k] + (number if random.integers(2) else number[:2]) + data[k + 4 :]
+
+
+def _cut(data: bytes, random: np.random.Generator) -> bytes:
+    return data[: int(random.integers(len(data)))]
+
+
+def _remove(data: bytes, random: np.random.Generator) -> bytes:
+    k = int(random.integers(len(data)))
+    return data[:k] + data[k + int(random.integers(1, 64)) :]
+
+
+def _repeat(data: bytes, random: np.random.Generator) -> bytes:
+    k, count = int(random.integers(len(data))), int(random.integers(1, 64))
+    return data[:k] + data[k : k + count] * int(random.integers(2, 5)) + data[k + count :]
+
+
+_CHANGES = (_change_byte, _change_header, _change_number, _change_byte, _cut, _remove, _repeat)
+
+
+def _change_chunk(data: bytes, random: np.random.Generator) -> bytes:
+    """Change, remove, repeat or move a chunk of a PNG; its checksum is right."""
+    try:
+        chunks = png.split(data).chunks
+    except ValueError:
+        return _change_byte(data, random)
+    k = int(random.integers(len(chunks)))
+    kind, body = chunks.pop(k)
+    choice = random.integers(5)
+    if choice == 0 and body:
+        chunks.insert(k, (kind, _change_number(body, random)))
+    elif choice == 1 and body:
+        chunks.insert(k, (kind, _change_byte(body, random)))
+    elif choice == 2:
+        chunks[k:k] = [(kind, body)] * 2
+    elif choice == 3:
+        chunks.insert(int(random.integers(len(chunks) + 1)), (kind, body))
+    return png.SIGNATURE + b"".join(png.chunk(kind, body) for kind, body in chunks)
+
+
+def _change_entry(data: bytes, random: np.random.Generator) -> bytes:
+    """Change type, count or value of a tag of a TIFF file or EXIF block."""
+    try:
+        order = "<" if data[:2] == b"II" else ">"
+        big = data[2:4] in (b"+\0", b"\0+")
+        (start,) = struct.unpack_from(order + ("8xQ" if big else "4xI"), data)
+        (count,) = struct.unpack_from(order + ("Q" if big else "H"), data, start)
+        place = start + (8 if big else 2) + (20 if big else 12) * int(random.integers(max(1, min(count, 99))))
+        choice = int(random.integers(4))
+        value = int(random.choice(_EDGES))
+        buffer = bytearray(data)
+        if choice < 2:
+            struct.pack_into(
+                order + "H", buffer, place + 2 * choice, int(random.integers(1, 20)) if choice else value % 65536
+            )
+        else:
+            struct.pack_into(order + "I", buffer, place + 4 * (choice - 1), value)
+        return bytes(buffer)
+    except struct.error:
+        return _change_byte(data, random)
+
+
+def _change_exif(data: bytes, random: np.random.Generator) -> bytes:
+    start = data.index(b"II*\0")
+    return data[:start] + _change_entry(data[start:], random)
+
+
+def _peak() -> int:
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+
+
+def _child(numbers: range, seed: int) -> None:
+    """Print the number of each file before it is read, faults, and at last how many became images."""
+    logging.disable()
+    resource.setrlimit(resource.RLIMIT_AS, (16 << 30, 16 << 30))
+    read = run(numbers, seed, lambda number, text: print(number, text, flush=True))
+    print("read", read)
+
+
+def _parent(count: int, seed: int) -> tuple[list[str], int]:
+    """Faults, and how many files became images."""
+    faults, read = [], 0
+    for first in range(0, count, CHUNK):
+        arguments = ("--first", first, "--count", min(CHUNK, count - first), "--seed", seed)
+        command = [sys.executable, "-m", "bench.fuzz", *map(str, arguments)]
+        try:
+            done = subprocess.run(command, capture_output=True, text=True, timeout=CHUNK * SECONDS)
+            output, end = done.stdout, f"exit code {done.returncode}: {done.stderr[-300:]}"
+        except subprocess.TimeoutExpired as error:
+            output, end = bytes(error.stdout or b"").decode(), "it does not end"
+        lines = output.splitlines()
+        faults += [line for line in lines if " " in line.strip() and not line.startswith("read ")]
+        if lines and lines[-1].startswith("read "):
+            read += int(lines[-1].split()[1])
+        else:
+            faults.append(f"{lines[-1] if lines else first} {end}")
+        print(f"{first + CHUNK:>6} files, {read} images, {len(faults)} faults", flush=True)
+    return faults, read
+
+
+def main() -> int:
+    """Check files; 1 if there was a fault."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--count", type=int, default=10_000, help="number of files")
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--first", type=int, help="number of the first file; all are checked in this process")
+    given = parser.parse_args()
+    if given.first is not None:
+        _child(range(given.first, given.first + given.count), given.seed)
+        return 0
+    faults, read = _parent(given.count, given.seed)
+    print(*faults, sep="\n")
+    print(f"{given.count} files of seed {given.seed}: {read} became images, {len(faults)} faults")
+    return 1 if faults else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

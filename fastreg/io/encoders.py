@@ -18,7 +18,7 @@ _LARGEST_ICC = 255 * (_SEGMENT - 14)
 
 
 def encode(image: Image, suffix: str) -> tuple[bytes, tuple[str, ...]]:
-    """The bytes of a file, and the names of the metadata that it does not hold.
+    """The bytes of a file, and the names of what it does not hold: the depth of the samples, or metadata.
 
     Raises
     ------
@@ -30,6 +30,8 @@ def encode(image: Image, suffix: str) -> tuple[bytes, tuple[str, ...]]:
     if image.is_complex:
         raise ValueError("it is a measurement of complex numbers, not an image")
     data, lost = ENCODERS[suffix](image)
+    if np.dtype(image.dtype).itemsize > {".png": 2, ".jpg": 1, ".jpeg": 1, ".webp": 1}.get(suffix, 8):
+        lost = ("depth", *lost)
     return data, tuple(dict.fromkeys((*image.metadata.lost, *lost)))
 
 

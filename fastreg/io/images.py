@@ -16,7 +16,7 @@ from fastreg.io.noise import estimate_sigma
 
 #: Endings of the files that can be read and written.
 SUFFIXES = tuple(encoders.ENCODERS)
-_DTYPES = ("uint8", "uint16", "float16", "float32", "float64")
+DTYPES = ("uint8", "uint16", "float16", "float32", "float64")
 _COMPLEX = ("complex64", "complex128")
 #: Floating point samples may exceed [0, 1] by this plus a number of standard deviations of their noise.
 _OVERSHOOT, _DEVIATIONS = 0.1, 8.0
@@ -61,8 +61,8 @@ class Image:
             raise ValueError(f"pixels must be {wanted} [1 or 3, H, W], got {self.pixels.dtype} {list(shape)}")
         if not self.pixels.size:
             raise ValueError(f"an image needs at least one pixel, got {shape[1]} x {shape[2]}")
-        if self.dtype not in (*_DTYPES, *_COMPLEX):
-            raise ValueError(f"samples must be one of {', '.join(_DTYPES)}, got {self.dtype}")
+        if self.dtype not in (*DTYPES, *_COMPLEX):
+            raise ValueError(f"samples must be one of {', '.join(DTYPES)}, got {self.dtype}")
         if not np.isfinite(self.pixels).all():
             raise ValueError("pixels must be finite, got NaN or infinity")
         if self.alpha is not None and self.alpha.shape != shape[1:]:
@@ -121,7 +121,8 @@ def write(image: Image, path: str | os.PathLike[str]) -> tuple[str, ...]:
     Returns
     -------
     tuple of str
-        Names of the metadata that are lost: the format cannot hold them, or they could not be read.
+        Names of what is lost because the format cannot hold it: ``depth`` (bits of the samples), or metadata, also those that
+        could not be read.
 
     Raises
     ------
@@ -163,8 +164,8 @@ def _image(decoded: Decoded) -> Image:
     if samples.ndim != 3 or samples.shape[2] not in (1, 2, 3, 4):
         raise ValueError(f"its shape is {list(samples.shape)}, expected [H, W] or [H, W, 1 to 4]")
     samples = samples.astype(samples.dtype.newbyteorder("="), copy=False)
-    if samples.dtype.name not in _DTYPES:
-        raise ValueError(f"its samples are {samples.dtype}, expected one of {', '.join(_DTYPES)}")
+    if samples.dtype.name not in DTYPES:
+        raise ValueError(f"its samples are {samples.dtype}, expected one of {', '.join(DTYPES)}")
     colours = samples.shape[2] - (samples.shape[2] + 1) % 2
     pixels = samples[..., :colours].transpose(2, 0, 1)
     if pixels.dtype.kind == "f":

@@ -102,7 +102,7 @@ def _explain(error: Exception) -> int:
 
 
 def raised_on_purpose(error: BaseException) -> bool:
-    """Whether the last line of an error's traceback is a ``raise`` of fastreg; a library that was called wrongly has none there."""
+    """Whether an error comes from a ``raise`` of fastreg, not from a library that was called wrongly."""
     frame, number = [*traceback.walk_tb(error.__traceback__)][-1]
     line = linecache.getline(frame.f_code.co_filename, number, frame.f_globals)
     return str(frame.f_globals.get("__name__")).startswith("fastreg") and line.lstrip().startswith("raise ")

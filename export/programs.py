@@ -41,7 +41,7 @@ class Loop(nn.Module):
         last = torch.while_loop(  # type: ignore[no-untyped-call]
             unfinished, body, (k, *first)
         )
-        return solver.result(problem, solver.state(*last[1:]))
+        return solver.result(solver.state(*last[1:]))
 
 
 class Unrolled(nn.Module):
@@ -91,8 +91,8 @@ class Result(nn.Module):
 
     def forward(self, y: Tensor, sigma: Tensor, weight: Tensor, *state: Tensor) -> Tensor:
         """Restored images."""
-        solver, problem = self.restorer.solver, self.restorer.problem(sigma, weight)
-        return solver.result(problem, solver.state(*state)).clone()
+        solver = self.restorer.solver
+        return solver.result(solver.state(*state)).clone()
 
 
 class WithInputs(nn.Module):

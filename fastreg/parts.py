@@ -3,31 +3,49 @@
 from __future__ import annotations
 
 import hashlib
+import inspect
 import json
 from collections.abc import Mapping
-from typing import Any, ClassVar, Protocol, TypeVar
+from typing import Any, ClassVar, TypeVar
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 
-class Part(Protocol):
-    """An operator, fidelity, prior or solver that can be described in plain JSON."""
+class Part(nn.Module):
+    """An operator, fidelity, prior or solver.
+
+    It keeps each argument of its constructor in the attribute of the same name.
+    """
 
     #: Name of the class in the table of its folder.
     kind: ClassVar[str]
 
+    def __init__(self) -> None:
+        super().__init__()
+        if not isinstance(getattr(type(self), "kind", None), str):
+            raise TypeError(f"the class {type(self).__name__} must set the class attribute kind, a name")
+
     @property
     def settings(self) -> dict[str, Any]:
         """Arguments of the constructor that are not tensors, as plain JSON values."""
+        names = inspect.signature(type(self)).parameters
+        values = {name: getattr(self, name) for name in names}
+        return {name: _plain(value) for name, value in values.items() if not isinstance(value, Tensor)}
 
 
-T = TypeVar("T", bound=nn.Module)
+T = TypeVar("T", bound=Part)
 
 
 def describe(part: Part) -> dict[str, Any]:
     """Kind and settings of a part, as plain JSON values."""
     return {"kind": part.kind, "settings": part.settings}
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, Part):
+        return describe(value)
+    return [_plain(entry) for entry in value] if isinstance(value, tuple | list) else value
 
 
 def build(table: Mapping[str, type[T]], description: Mapping[str, Any], **tensors: Any) -> T:
@@ -74,7 +92,7 @@ def digest(*parts: nn.Module) -> str:
     """SHA-256 of the kinds, settings and tensors of parts: parts with equal digests restore identically."""
     result = hashlib.sha256()
     for part in parts:
-        about = describe(part) if hasattr(part, "kind") else {"kind": type(part).__name__}  # type: ignore[arg-type]
+        about = describe(part) if isinstance(part, Part) else {"kind": type(part).__name__}
         result.update(json.dumps(about, sort_keys=True).encode())
         result.update(fingerprint(part).encode())
     return result.hexdigest()

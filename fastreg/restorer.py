@@ -205,7 +205,7 @@ class Restorer(nn.Module):
                     state = self.solver.start(problem, y)
                 else:
                     state = self.solver.step(problem, y, state, self.solver.schedule[k])
-                x = self.solver.result(problem, state)
+                x = self.solver.result(state)
                 energy = problem.energy(x, y)
             yield x, energy
 

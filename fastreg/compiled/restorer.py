@@ -139,8 +139,7 @@ class CompiledRestorer(Restorer):
         named = {f"operator.{name}": tensor for name, tensor in zip(names, held, strict=True)}
         for row in self.solver.schedule.unbind(0):
             state = self._program(step, named, y, sigma, weight, row, *state)
-        problem = self.problem(sigma, weight)._replace(operator=_with(self.operator, held))
-        return self.solver.result(problem, self.solver.state(*state))
+        return self.solver.result(self.solver.state(*state))
 
     def _constants(self) -> list[Tensor]:
         """Tensors that the steps read in addition to their inputs."""

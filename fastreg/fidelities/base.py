@@ -3,33 +3,20 @@
 from __future__ import annotations
 
 import abc
-from typing import Any, ClassVar
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from fastreg.operators.base import LinearOperator
+from fastreg.parts import Part
 
 
-class Fidelity(nn.Module, abc.ABC):
+class Fidelity(Part, abc.ABC):
     """A convex distance D(z, y; sigma) between measurements ``[B, ...]`` of any shape, real or complex.
 
     `sigma` ``[B]`` is the standard deviation of the noise, for complex measurements of the real and of the imaginary part each.
     Solvers work on sigma^2 D, see `fastreg.problem.Problem`.
     """
-
-    #: Name of the class in `fastreg.fidelities.FIDELITIES`.
-    kind: ClassVar[str]
-
-    def __init__(self) -> None:
-        super().__init__()
-        if not isinstance(getattr(type(self), "kind", None), str):
-            raise TypeError(f"the fidelity {type(self).__name__} must set the class attribute kind, a name")
-
-    @property
-    def settings(self) -> dict[str, Any]:
-        """Arguments of the constructor, as plain JSON values."""
-        return {}
 
     def check(self, y: Tensor) -> None:
         """Raise `ValueError` where the fidelity does not fit observations `y`."""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from typing import Any
 
 import torch
 from torch import Tensor
@@ -60,11 +59,6 @@ class Huber(Separable):
         super().__init__()
         self.delta = _positive("delta", delta)
 
-    @property
-    def settings(self) -> dict[str, Any]:
-        """Arguments of the constructor, as plain JSON values."""
-        return {"delta": self.delta}
-
     def _value(self, z: Tensor, y: Tensor, sigma: Tensor) -> Tensor:
         size = (z - y).abs() / sigma
         inside = size.clamp(max=self.delta)
@@ -107,11 +101,6 @@ class Poisson(Separable):
     def __init__(self, peak: float) -> None:
         super().__init__()
         self.peak = _positive("peak", peak)
-
-    @property
-    def settings(self) -> dict[str, Any]:
-        """Arguments of the constructor, as plain JSON values."""
-        return {"peak": self.peak}
 
     def offers(self, operator: LinearOperator) -> frozenset[str]:
         """Proximal maps."""

@@ -101,11 +101,6 @@ class PatchWeightedL2(_WeightedSquares):
             raise ValueError(f"patch must be a positive whole number of pixels, got {patch!r}")
         self.patch = patch
 
-    @property
-    def settings(self) -> dict[str, Any]:
-        """Arguments of the constructor, as plain JSON values."""
-        return {"patch": self.patch}
-
     def weights_for(self, z: Tensor) -> Tensor:
         """Weights that broadcast against real measurements `z`."""
         rows, columns = (self._ramp(size, z) for size in z.shape[2:4])

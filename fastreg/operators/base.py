@@ -10,10 +10,11 @@ from types import MappingProxyType
 from typing import Any, ClassVar, Self
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from fastreg.operators.checks import check_images
 from fastreg.operators.conjugate_gradients import conjugate_gradients, inner
+from fastreg.parts import Part
 
 
 @dataclasses.dataclass(frozen=True)
@@ -68,7 +69,7 @@ class Input:
     sized: bool = False
 
 
-class LinearOperator(nn.Module, abc.ABC):
+class LinearOperator(Part, abc.ABC):
     """A linear degradation A from images ``[B, C, H, W]`` to measurements ``[B, c, h, w]``, real or complex.
 
     Subclasses define `kind`, `task`, `forward` and `adjoint`, and `measurement` if measurements do not have the shape of the
@@ -77,8 +78,6 @@ class LinearOperator(nn.Module, abc.ABC):
     buffer and moves with `to`.
     """
 
-    #: Name of the class in `fastreg.operators.OPERATORS`.
-    kind: ClassVar[str]
     #: Name of the task that undoes the degradation, in `fastreg.tasks.TASKS` and in model cards.
     task: ClassVar[str]
     #: Buffers that can be inputs of a compiled program, by name; the arguments of the constructor have the same names.
@@ -88,22 +87,13 @@ class LinearOperator(nn.Module, abc.ABC):
 
     def __init__(self) -> None:
         super().__init__()
-        for name in ("kind", "task"):
-            value = getattr(type(self), name, None)
-            if not isinstance(value, str) or not value:
-                raise TypeError(
-                    f"the operator {type(self).__name__} must set the class attribute {name}, a name, got {value!r}"
-                )
+        if not isinstance(getattr(type(self), "task", None), str):
+            raise TypeError(f"the operator {type(self).__name__} must set the class attribute task, a name")
 
     @property
     def selects(self) -> bool:
         """Whether every measured value is a value of the image or zero, so that any separable fidelity has a proximal map."""
         return False
-
-    @property
-    def settings(self) -> dict[str, Any]:
-        """Arguments of the constructor except `inputs`, as plain JSON values."""
-        return {}
 
     def replaced(self, **tensors: Any) -> Self:
         """The same operator with other tensors in the place of some of its `inputs`."""

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import torch
 from torch import Tensor
 
@@ -52,11 +50,6 @@ class Mosaic(LinearOperator):
     def extra_repr(self) -> str:
         """The pattern."""
         return self.pattern
-
-    @property
-    def settings(self) -> dict[str, Any]:
-        """Arguments of the constructor, as plain JSON values."""
-        return {"pattern": self.pattern}
 
     def measurement(self) -> Measurement:
         """One channel of an image of three."""

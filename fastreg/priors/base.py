@@ -3,24 +3,24 @@
 from __future__ import annotations
 
 import abc
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
+
+from fastreg.parts import Part
 
 if TYPE_CHECKING:
     from fastreg.models.card import ModelCard
 
 
-class Prior(nn.Module, abc.ABC):
+class Prior(Part, abc.ABC):
     """A learned model of clean images.
 
     Images are ``[B, C, H, W]`` in [0, 1]; the entries of a batch are independent. A prior pads images to its `multiple` itself,
     so that every size from `minimum_size` on works.
     """
 
-    #: Name of the class in `fastreg.priors.PRIORS`.
-    kind: ClassVar[str]
     #: What it provides to solvers: ``"prior.energy"``, ``"prior.gradient"``, ``"prior.denoise"``.
     offers: ClassVar[frozenset[str]]
     #: Colour channels it works on.
@@ -36,11 +36,6 @@ class Prior(nn.Module, abc.ABC):
     def minimum_size(self) -> int:
         """Smallest height and width, in pixels, that the prior is defined for."""
         return 1
-
-    @property
-    @abc.abstractmethod
-    def settings(self) -> dict[str, Any]:
-        """Arguments of the constructor, as plain JSON values."""
 
     def rounded(self, dtype: torch.dtype) -> Prior:
         """This prior with the weights of its convolutions in another number format."""

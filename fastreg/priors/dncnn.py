@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
 from fastreg.priors.layers import Activation, Chain, Conv, Layer, Shuffle, Unshuffle
 from fastreg.priors.network import NetworkDenoiser
@@ -83,21 +82,13 @@ class DnCNN(NetworkDenoiser):
             raise ValueError(f"a chain of {layers} convolutions needs as many dilations, got {list(dilations)}")
         convolutions = chain(channels + noise_map, channels, features, dilations, activation, bias)
         super().__init__(Chain(*convolutions), channels, residual=residual, noise_map=noise_map, reach=sum(dilations))
-        self.features, self.dilations, self.activation, self.bias = features, dilations, activation, bias
-
-    @property
-    def settings(self) -> dict[str, Any]:
-        """The arguments of the constructor, as plain JSON values."""
-        return {
-            "channels": self.channels,
-            "features": self.features,
-            "layers": len(self.dilations),
-            "activation": self.activation,
-            "bias": self.bias,
-            "noise_map": self.noise_map,
-            "residual": self.residual,
-            "dilations": list(self.dilations),
-        }
+        self.features, self.layers, self.dilations, self.activation, self.bias = (
+            features,
+            layers,
+            dilations,
+            activation,
+            bias,
+        )
 
 
 class FFDNet(NetworkDenoiser):
@@ -150,15 +141,3 @@ class FFDNet(NetworkDenoiser):
             reach=2 * layers + 1,
         )
         self.features, self.layers, self.activation, self.bias = features, layers, activation, bias
-
-    @property
-    def settings(self) -> dict[str, Any]:
-        """The arguments of the constructor, as plain JSON values."""
-        return {
-            "channels": self.channels,
-            "features": self.features,
-            "layers": self.layers,
-            "activation": self.activation,
-            "bias": self.bias,
-            "residual": self.residual,
-        }

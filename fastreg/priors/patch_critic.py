@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -122,15 +122,6 @@ class PatchCritic(Regularizer):
             weight = torch.empty(shape, dtype=torch.float32, device="cpu")
             self.weights.append(nn.Parameter(nn.init.normal_(weight, std=(2 / fan_in) ** 0.5)))
             self.biases.append(nn.Parameter(torch.zeros(layer.outputs, dtype=torch.float32, device="cpu")))
-
-    @property
-    def settings(self) -> dict[str, Any]:
-        """The arguments of the constructor, as plain JSON values."""
-        return {
-            "layers": [list(layer) for layer in self.layers],
-            "activation": self.activation,
-            "padding": self.padding,
-        }
 
     @property
     def minimum_size(self) -> int:

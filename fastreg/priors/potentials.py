@@ -45,11 +45,6 @@ class Potential(Regularizer):
         self.network = network if isinstance(network, NetworkDenoiser) else build(NETWORKS, network)
         self.channels, self.multiple, self.reach = self.network.channels, self.network.multiple, 2 * self.network.reach
 
-    @property
-    def settings(self) -> dict[str, Any]:
-        """The arguments of the constructor, as plain JSON values."""
-        return {"network": describe(self.network)}
-
     def energy_and_gradient(self, x: Tensor, sigma: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """Energy ``[B]`` and gradient ``[B, C, H, W]`` at the noise level `sigma` ``[B]``.
 
@@ -144,11 +139,6 @@ class GradientStep(Denoiser):
             self.regularizer.multiple,
             self.regularizer.reach,
         )
-
-    @property
-    def settings(self) -> dict[str, Any]:
-        """The arguments of the constructor, as plain JSON values."""
-        return {"regularizer": describe(self.regularizer)}
 
     def forward(self, x: Tensor, sigma: Tensor) -> Tensor:
         """Clean images ``[B, C, H, W]`` from images with noise of standard deviation `sigma` ``[B]``."""

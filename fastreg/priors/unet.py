@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Sequence
-from typing import Any, cast
+from typing import cast
 
 from torch import Tensor, nn
 
@@ -139,16 +139,3 @@ class UNet(NetworkDenoiser):
         )
         self.widths = tuple(widths)
         self.blocks, self.activation, self.bias = blocks, activation, bias
-
-    @property
-    def settings(self) -> dict[str, Any]:
-        """The arguments of the constructor, as plain JSON values."""
-        return {
-            "channels": self.channels,
-            "widths": list(self.widths),
-            "blocks": self.blocks,
-            "activation": self.activation,
-            "bias": self.bias,
-            "residual": self.residual,
-            "scale": self.scale,
-        }

@@ -9,11 +9,12 @@ from fastreg.solvers.admm import ADMM, ADMMState
 from fastreg.solvers.base import Solver
 from fastreg.solvers.douglas_rachford import DouglasRachford, DouglasRachfordState
 from fastreg.solvers.forward_backward import ForwardBackward, ForwardBackwardState
-from fastreg.solvers.gradient_descent import GradientDescent, GradientDescentState
+from fastreg.solvers.gradient_descent import GradientDescent
 from fastreg.solvers.half_quadratic_splitting import HalfQuadraticSplitting, HalfQuadraticSplittingState
 from fastreg.solvers.monotone import MonotoneForwardBackward, MonotoneForwardBackwardState
 from fastreg.solvers.pdhg import PDHG1, PDHG2, PDHG1State, PDHG2State
-from fastreg.solvers.proximal_gradient import ProximalGradient, ProximalGradientState
+from fastreg.solvers.proximal_gradient import ProximalGradient
+from fastreg.solvers.scaled import ScaledState
 
 #: Every solver by its kind.
 SOLVERS: dict[str, type[Solver[Any]]] = {
@@ -45,7 +46,6 @@ __all__ = [
     "ForwardBackward",
     "ForwardBackwardState",
     "GradientDescent",
-    "GradientDescentState",
     "HalfQuadraticSplitting",
     "HalfQuadraticSplittingState",
     "MonotoneForwardBackward",
@@ -53,6 +53,6 @@ __all__ = [
     "PDHG1State",
     "PDHG2State",
     "ProximalGradient",
-    "ProximalGradientState",
+    "ScaledState",
     "Solver",
 ]

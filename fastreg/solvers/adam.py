@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -72,16 +72,6 @@ class Adam(Solver[AdamState]):
         self.betas = (float(betas[0]), float(betas[1]))
         self.epsilon = float(epsilon)
 
-    @property
-    def settings(self) -> dict[str, Any]:
-        """Arguments of the constructor, as plain JSON values."""
-        return {
-            "iterations": self.iterations,
-            "rate": list(self.rate),
-            "betas": list(self.betas),
-            "epsilon": self.epsilon,
-        }
-
     def start(self, problem: Problem, y: Tensor) -> AdamState:
         """The operator's initial image, and zero means."""
         x = problem.operator.initial(y)
@@ -95,7 +85,3 @@ class Adam(Solver[AdamState]):
         square = self.betas[1] * state.square + (1 - self.betas[1]) * gradient.square()
         scale = (square / square_correction).sqrt() + self.epsilon
         return AdamState(state.x - rate / mean_correction * mean / scale, mean, square)
-
-    def result(self, problem: Problem, state: AdamState) -> Tensor:
-        """The image."""
-        return state.x

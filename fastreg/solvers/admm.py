@@ -46,7 +46,3 @@ class ADMM(FixedLevel[ADMMState]):
         v = problem.denoise(state.x + state.dual, level)
         x = problem.data_proximal(v - state.dual, y, step)
         return ADMMState(x, state.dual + x - v)
-
-    def result(self, problem: Problem, state: ADMMState) -> Tensor:
-        """The image."""
-        return state.x

@@ -5,17 +5,18 @@ from __future__ import annotations
 import abc
 import math
 import numbers
-from typing import Any, ClassVar, Generic, TypeVar
+from typing import ClassVar, Generic, TypeVar
 
-from torch import Tensor, nn
+from torch import Tensor
 
+from fastreg.parts import Part
 from fastreg.problem import Problem
 
 #: A NamedTuple of tensors: what a step takes and returns.
 State = TypeVar("State", bound=tuple[Tensor, ...])
 
 
-class Solver(nn.Module, abc.ABC, Generic[State]):
+class Solver(Part, abc.ABC, Generic[State]):
     """A step rule and its schedule.
 
     The schedule is a buffer ``[iterations, len(columns)]``; row k has the parameters of step k. A step is a pure function: it
@@ -23,8 +24,6 @@ class Solver(nn.Module, abc.ABC, Generic[State]):
     same step.
     """
 
-    #: Name of the class in `fastreg.solvers.SOLVERS`.
-    kind: ClassVar[str]
     #: Names of the parameters in a row of the schedule.
     columns: ClassVar[tuple[str, ...]]
     #: What a step uses, of ``"prior.energy"``, ``"prior.gradient"``, ``"prior.denoise"``, ``"data.gradient"``,
@@ -32,7 +31,7 @@ class Solver(nn.Module, abc.ABC, Generic[State]):
     needs: ClassVar[frozenset[str]]
     #: Positive settings that can be fitted for a task, see `fastreg.training.tuning`.
     fitted: ClassVar[tuple[str, ...]] = ()
-    #: The NamedTuple of tensors that a step takes and returns.
+    #: The NamedTuple of tensors that a step takes and returns; its first entry is the restored image.
     state: type[State]
     schedule: Tensor
 
@@ -44,11 +43,6 @@ class Solver(nn.Module, abc.ABC, Generic[State]):
                 f"{self.columns}, got {list(schedule.shape)}"
             )
         self.register_buffer("schedule", schedule)
-
-    @property
-    @abc.abstractmethod
-    def settings(self) -> dict[str, Any]:
-        """Arguments of the constructor, as plain JSON values."""
 
     @property
     def iterations(self) -> int:
@@ -63,16 +57,16 @@ class Solver(nn.Module, abc.ABC, Generic[State]):
     def step(self, problem: Problem, y: Tensor, state: State, row: Tensor) -> State:
         """State after one more step; `row` is ``[len(columns)]``."""
 
-    @abc.abstractmethod
-    def result(self, problem: Problem, state: State) -> Tensor:
+    def result(self, state: State) -> Tensor:
         """The restored image ``[B, C, H, W]`` of a state."""
+        return state[0]
 
     def fold(self, problem: Problem, y: Tensor) -> Tensor:
         """Run the whole schedule and return the restored image."""
         state = self.start(problem, y)
         for row in self.schedule.unbind(0):
             state = self.step(problem, y, state, row)
-        return self.result(problem, state)
+        return self.result(state)
 
 
 def positive(**values: float) -> None:

@@ -44,7 +44,3 @@ class DouglasRachford(FixedLevel[DouglasRachfordState]):
         level, step = self.levels(problem, row)
         point = state.point + problem.denoise(2 * state.x - state.point, level) - state.x
         return DouglasRachfordState(problem.data_proximal(point, y, step), point)
-
-    def result(self, problem: Problem, state: DouglasRachfordState) -> Tensor:
-        """The image."""
-        return state.x

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import torch
 
 from fastreg.problem import Problem
@@ -36,11 +34,6 @@ class FixedLevel(Solver[State]):
         positive(iterations=iterations, level=level)
         super().__init__(torch.full((iterations, 1), level, dtype=torch.float32, device="cpu"))
         self.level = float(level)
-
-    @property
-    def settings(self) -> dict[str, Any]:
-        """Arguments of the constructor, as plain JSON values."""
-        return {"iterations": self.iterations, "level": self.level}
 
     def levels(self, problem: Problem, row: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """Noise level and step t of the data, both ``[B]``."""

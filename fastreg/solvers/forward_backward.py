@@ -77,10 +77,6 @@ class ForwardBackward(Solver[ForwardBackwardState]):
         z = v - per_entry(step, v) * problem.prior_gradient(v)
         return ForwardBackwardState(problem.data_proximal(z, y, step), state.x)
 
-    def result(self, problem: Problem, state: ForwardBackwardState) -> Tensor:
-        """The image."""
-        return state.x
-
 
 def nesterov(iterations: int) -> Tensor:
     """The momenta of Beck and Teboulle: ``(t_k - 1) / t_{k+1}`` with ``t_{k+1} = (1 + sqrt(1 + 4 t_k^2)) / 2``, ``t_0 = 1``."""

@@ -2,32 +2,22 @@
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
-
-import torch
 from torch import Tensor
 
 from fastreg.problem import Problem
-from fastreg.solvers.base import Solver, positive
+from fastreg.solvers.scaled import Scaled, ScaledState
 
 
-class GradientDescentState(NamedTuple):
-    """Image ``[B, C, H, W]``, and the step size by which the schedule is multiplied."""
-
-    x: Tensor
-    unit: Tensor
-
-
-class GradientDescent(Solver[GradientDescentState]):
+class GradientDescent(Scaled):
     """The explicit scheme: steps along the negative gradient.
 
-    .. math:: x \\leftarrow x - s \\, \\sigma^2 |\\Omega| \\nabla F(x), \\quad s = \\text{step} / \\|A\\|^2
+    .. math:: x \\leftarrow x - s \\, \\sigma^2 |\\Omega| \\nabla F(x), \\quad s = \\text{step\\_size} / \\|A\\|^2
 
     Parameters
     ----------
     iterations
         Number of steps.
-    step
+    step_size
         Step relative to 1/||A||^2. For L2 and without a prior any value below 2 decreases the energy; a prior of weight
         lambda whose gradient has the Lipschitz constant L lowers the limit to ``2 / (1 + sigma^2 lambda |Omega| L / ||A||^2)``.
 
@@ -42,31 +32,11 @@ class GradientDescent(Solver[GradientDescentState]):
     """
 
     kind = "gradient_descent"
-    columns = ("step",)
     needs = frozenset({"data.gradient", "prior.gradient"})
-    state = GradientDescentState
 
-    def __init__(self, iterations: int = 200, step: float = 0.2) -> None:
-        positive(iterations=iterations)
-        if step <= 0:
-            raise ValueError(f"step must be positive, got {step}")
-        super().__init__(torch.full((iterations, 1), step, dtype=torch.float32, device="cpu"))
-        self.size = float(step)
+    def __init__(self, iterations: int = 200, step_size: float = 0.2) -> None:
+        super().__init__(iterations, step_size)
 
-    @property
-    def settings(self) -> dict[str, Any]:
-        """Arguments of the constructor, as plain JSON values."""
-        return {"iterations": self.iterations, "step": self.size}
-
-    def start(self, problem: Problem, y: Tensor) -> GradientDescentState:
-        """The operator's initial image."""
-        x = problem.operator.initial(y)
-        return GradientDescentState(x, problem.operator.norm.square().reciprocal().to(x))
-
-    def step(self, problem: Problem, y: Tensor, state: GradientDescentState, row: Tensor) -> GradientDescentState:
+    def step(self, problem: Problem, y: Tensor, state: ScaledState, row: Tensor) -> ScaledState:
         """One step along the negative gradient."""
         return state._replace(x=state.x - row[0] * state.unit * problem.gradient(state.x, y))
-
-    def result(self, problem: Problem, state: GradientDescentState) -> Tensor:
-        """The image."""
-        return state.x

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -66,11 +66,6 @@ class HalfQuadraticSplitting(Solver[HalfQuadraticSplittingState]):
         self.floor = float(floor)
         self.last = float(last)
 
-    @property
-    def settings(self) -> dict[str, Any]:
-        """Arguments of the constructor, as plain JSON values."""
-        return {"iterations": self.iterations, "first": self.first, "floor": self.floor, "last": self.last}
-
     def start(self, problem: Problem, y: Tensor) -> HalfQuadraticSplittingState:
         """The operator's initial image."""
         return HalfQuadraticSplittingState(problem.operator.initial(y))
@@ -82,7 +77,3 @@ class HalfQuadraticSplitting(Solver[HalfQuadraticSplittingState]):
         level = (self.last * problem.sigma.clamp(min=self.floor)) ** row[0] * self.first ** (1 - row[0])
         z = problem.data_proximal(state.x, y, problem.data_step(level))
         return HalfQuadraticSplittingState(problem.denoise(z, level))
-
-    def result(self, problem: Problem, state: HalfQuadraticSplittingState) -> Tensor:
-        """The denoised image."""
-        return state.x

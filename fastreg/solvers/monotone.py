@@ -106,10 +106,6 @@ class MonotoneForwardBackward(Solver[MonotoneForwardBackwardState]):
             torch.where(shorter, state.scale / 2, state.scale),
         )
 
-    def result(self, problem: Problem, state: MonotoneForwardBackwardState) -> Tensor:
-        """The image."""
-        return state.x
-
 
 def _square(v: Tensor) -> Tensor:
     """Squared norm of each entry, ``[B]``."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -75,12 +75,6 @@ class PDHG2(FixedLevel[PDHG2State]):
         self.isotropic = bool(isotropic)
         self.ratio = (1 / 9 if total_variation else 1.0) if ratio is None else float(ratio)
 
-    @property
-    def settings(self) -> dict[str, Any]:
-        """Arguments of the constructor, as plain JSON values."""
-        own = {"total_variation": self.total_variation, "isotropic": self.isotropic, "ratio": self.ratio}
-        return super().settings | own
-
     def start(self, problem: Problem, y: Tensor) -> PDHG2State:
         """The operator's initial image, and zeros."""
         x = problem.operator.initial(y)
@@ -98,10 +92,6 @@ class PDHG2(FixedLevel[PDHG2State]):
             direction = dual + differences.adjoint(slopes)
         x = problem.data_proximal(state.x - self.ratio * direction, y, self.ratio * step)
         return PDHG2State(x, 2 * x - state.x, dual, slopes)
-
-    def result(self, problem: Problem, state: PDHG2State) -> Tensor:
-        """The image."""
-        return state.x
 
 
 class PDHG1State(NamedTuple):
@@ -149,11 +139,6 @@ class PDHG1(FixedLevel[PDHG1State]):
         positive(ratio=ratio)
         self.ratio = float(ratio)
 
-    @property
-    def settings(self) -> dict[str, Any]:
-        """Arguments of the constructor, as plain JSON values."""
-        return super().settings | {"ratio": self.ratio}
-
     def start(self, problem: Problem, y: Tensor) -> PDHG1State:
         """The operator's initial image, and zeros."""
         x = problem.operator.initial(y)
@@ -169,7 +154,3 @@ class PDHG1(FixedLevel[PDHG1State]):
         dual = moved - problem.denoise(moved, level)
         x = state.x - self.ratio * state.unit * (problem.operator.adjoint(measurement) + dual)
         return PDHG1State(x, 2 * x - state.x, dual, measurement, state.unit)
-
-    def result(self, problem: Problem, state: PDHG1State) -> Tensor:
-        """The image."""
-        return state.x

@@ -33,7 +33,7 @@ def test_forward_and_adjoint_are_enough() -> None:
 
 
 @pytest.mark.parametrize(
-    "solver", [Adam(300, rate=(0.1, 1e-3)), GradientDescent(20, step=1.0)], ids=["adam", "descent"]
+    "solver", [Adam(300, rate=(0.1, 1e-3)), GradientDescent(20, step_size=1.0)], ids=["adam", "descent"]
 )
 def test_it_restores(solver: Solver) -> None:
     clean = random((1, 3, 9, 8), torch.float32)
@@ -64,5 +64,5 @@ def test_a_name_that_is_missing_is_an_error(missing: str) -> None:
     names = {name: name for name in ("kind", "task") if name != missing}
     methods = {"forward": Gain.forward, "adjoint": Gain.adjoint}
     nameless = type("Nameless", (LinearOperator,), {**names, **methods})
-    with pytest.raises(TypeError, match=f"the operator Nameless must set the class attribute {missing}"):
+    with pytest.raises(TypeError, match=f"Nameless must set the class attribute {missing}"):
         nameless()

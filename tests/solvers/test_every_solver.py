@@ -50,7 +50,7 @@ def test_steps_keep_shapes_and_types_and_change_nothing_else(solver: str, dtype:
         assert torch.equal(a, b)
     for a, b in zip(one, other, strict=True):
         assert torch.equal(a, b)
-    x = run.solver.result(problem, one)
+    x = run.solver.result(one)
     assert x.shape == y.shape and x.dtype == dtype and x.isfinite().all()
 
 

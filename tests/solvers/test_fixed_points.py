@@ -54,7 +54,7 @@ def images(solver: Solver, problem: Problem, y: Tensor, count: int) -> list[Tens
     state, result = solver.start(problem, y), []
     for row in solver.schedule[:count]:
         state = solver.step(problem, y, state, row)
-        result.append(solver.result(problem, state))
+        result.append(solver.result(state))
     return result
 
 
@@ -74,7 +74,7 @@ def test_all_schemes_have_the_same_fixed_points(solver: str, operator: str) -> N
 @pytest.mark.parametrize("operator", OPERATORS)
 def test_proximal_gradients_end_there_too(operator: str) -> None:
     """The noise level of its denoiser is that of which the others take the step that it takes."""
-    run = ProximalGradient(600, step=0.8).double()
+    run = ProximalGradient(600, step_size=0.8).double()
     problem, y = problem_of(run, operator)
     x = run.fold(problem, y)
     level = problem.sigma * (problem.weight * run.schedule[0, 0]).sqrt() / problem.operator.norm

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import linecache
 import logging
 import os
@@ -68,6 +69,9 @@ def main(arguments: list[str] | None = None) -> None:
     """
     given = sys.argv[1:] if arguments is None else arguments
     debug = "--debug" in given
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="replace")  # a terminal that has no Greek letters shows question marks
     logging.getLogger("tifffile").setLevel(logging.CRITICAL)  # damaged files are reported by us
     try:
         code = app([word for word in given if word != "--debug"], prog_name="fastreg", standalone_mode=False)

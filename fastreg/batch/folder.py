@@ -10,9 +10,12 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from fastreg.io import decoders
+from fastreg.io import decoders, stacks
 from fastreg.io.atomic import replacing
-from fastreg.io.images import SUFFIXES, Image, read, write
+from fastreg.io.images import SUFFIXES, Image
+from fastreg.io.stacks import Stack
+
+Picture = Image | Stack
 
 
 class Source(NamedTuple):
@@ -117,10 +120,10 @@ def plan(inputs: Sequence[str | Path], output: str | Path) -> list[Job]:
 
 def run(
     jobs: Sequence[Job],
-    restore: Callable[[Image], tuple[Image, str]],
+    read: Callable[[Path], Picture],
+    restore: Callable[[Picture], tuple[Picture, str]],
     settings: Mapping[str, Any],
     overwrite: bool = False,
-    complex_numbers: bool = False,
 ) -> Iterator[Outcome]:
     """Do the jobs one after the other; a job that fails leaves no output, and the others are still done.
 
@@ -132,19 +135,19 @@ def run(
     ----------
     jobs
         See `plan`.
+    read
+        Reads an input, see `fastreg.io.stacks.read`.
     restore
-        From an image to an image and a remark to print; an exception fails the job.
+        From an image or stack to another and a remark to print; an exception fails the job.
     settings
         Everything that the outputs depend on, as plain JSON values.
     overwrite
         Do everything again.
-    complex_numbers
-        Read complex measurements.
     """
     digest = hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()
     for job in jobs:
         try:
-            said = _do(job, restore, digest, overwrite, complex_numbers)
+            said = _do(job, read, restore, digest, overwrite)
         except Exception as error:  # one bad file costs no other
             text = explain(error)
             yield Outcome(job, "failed", text if str(job.source) in text else f"{job.source}: {text}")
@@ -165,7 +168,11 @@ def explain(error: Exception) -> str:
 
 
 def _do(
-    job: Job, restore: Callable[[Image], tuple[Image, str]], settings: str, overwrite: bool, complex_numbers: bool
+    job: Job,
+    read: Callable[[Path], Picture],
+    restore: Callable[[Picture], tuple[Picture, str]],
+    settings: str,
+    overwrite: bool,
 ) -> str | None:
     """Do a job and return its remark; None if it was done before."""
     facts = job.source.stat()
@@ -180,11 +187,11 @@ def _do(
             )
         if before == {**origin, "output_size": job.target.stat().st_size}:
             return None
-    image, said = restore(read(job.source, complex_numbers))
+    image, said = restore(read(job.source))
     job.target.parent.mkdir(parents=True, exist_ok=True)
     _write_note(note, origin)
     try:
-        write(image, job.target)
+        stacks.write(image, job.target)
     except ValueError:
         if not job.target.exists():
             note.unlink(missing_ok=True)

@@ -1,17 +1,24 @@
-"""Restoring one image file: alpha, and the metadata that are written with the result."""
+"""Restoring the images of a file: alpha, and the metadata that are written with the result."""
 
 from __future__ import annotations
 
 import dataclasses
+import itertools
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import numpy as np
 import torch
 
 from fastreg.io.images import Image
+from fastreg.io.noise import estimate_sigma
+from fastreg.io.stacks import Stack
 from fastreg.parts import digest
 from fastreg.restorer import Restorer
 from fastreg.tasks import shown, solve
+
+#: Pixels that are restored at once at most, unless one image has more.
+_AT_ONCE = 1 << 20
 
 
 def restore_image(restorer: Restorer, image: Image, sigma: float) -> Image:
@@ -32,9 +39,59 @@ def restore_image(restorer: Restorer, image: Image, sigma: float) -> Image:
     ValueError
         If the image does not fit the operator or the prior.
     """
-    x = shown(restorer, solve(restorer, torch.from_numpy(image.pixels)[None], sigma))[0]
-    pixels = x.contiguous().numpy()
-    own = image.metadata.enlarged(restorer.operator.measurement().scale)
+    return _restore(restorer, [image], [sigma])[0]
+
+
+def restore_stack(restorer: Restorer, stack: Stack, sigmas: Sequence[float]) -> Stack:
+    """Restore every plane of a stack like an image of its own, several in one solve; `sigmas` has a number for each.
+
+    Raises
+    ------
+    ValueError
+        As `restore_image`.
+    """
+    height, width = (stack.samples.shape[stack.axes.index(axis)] for axis in "YX")
+    count = max(1, _AT_ONCE // (height * width))
+    planes = zip(stack.images(), sigmas, strict=True)
+    batches = iter(lambda: list(itertools.islice(planes, count)), [])
+    return stack.replaced(
+        plane for batch in batches for plane in _restore(restorer, [y for y, _ in batch], [sigma for _, sigma in batch])
+    )
+
+
+def noise_levels(images: Iterable[Image]) -> list[float]:
+    """The noise level of each image, estimated; where there is too little noise, the smallest one of the others.
+
+    Raises
+    ------
+    ValueError
+        If there is too little noise in every image.
+    """
+    found: list[float | None] = []
+    for image in images:
+        try:
+            found.append(estimate_sigma(image.pixels, image.grey_step))
+        except ValueError as error:
+            found.append(None)
+            reason = error
+    known = [sigma for sigma in found if sigma is not None]
+    if not known:
+        raise reason
+    return [min(known) if sigma is None else sigma for sigma in found]
+
+
+def _restore(restorer: Restorer, images: Sequence[Image], sigmas: Sequence[float]) -> list[Image]:
+    """Restore images of one size in one solve."""
+    y = torch.from_numpy(np.stack([image.pixels for image in images]))
+    x = shown(restorer, solve(restorer, y, sigmas)).contiguous().numpy()
+    return [
+        _like(image, pixels, restorer.operator.measurement().scale) for image, pixels in zip(images, x, strict=True)
+    ]
+
+
+def _like(image: Image, pixels: np.ndarray, scale: int) -> Image:
+    """A restored image with what is kept of the measurement."""
+    own = image.metadata.enlarged(scale)
     return dataclasses.replace(
         image,
         pixels=pixels,

@@ -11,8 +11,7 @@ import typer
 from fastreg.cli import choices
 
 if TYPE_CHECKING:
-    from fastreg.batch.folder import Outcome
-    from fastreg.io.images import Image
+    from fastreg.batch.folder import Outcome, Picture
 
 
 def restore(
@@ -30,6 +29,23 @@ def restore(
     mask_means: choices.MaskMeansOption = "known",
     factor: choices.FactorOption = None,
     pattern: choices.PatternOption = None,
+    limits: Annotated[
+        str | None,
+        typer.Option(
+            "--range",
+            "--white",
+            metavar="BLACK:WHITE|WHITE|auto",
+            help="Samples that mean 0 and 1, such as 4095 for 12 bits in a file of 16, or=-1:1; auto: the smallest and the "
+            "largest one of each file. If not given: 0 and the largest number of integers, 0 and 1 in floating point.",
+        ),
+    ] = None,
+    axes: Annotated[
+        str | None,
+        typer.Option(
+            help="Dimensions of TIFF and .npy files with several images: Y and X, S for the colours of a pixel, another "
+            "letter (T, Z, C, …) for images that are restored one by one. If not given: as a TIFF says itself."
+        ),
+    ] = None,
     prior: choices.PriorOption = "auto",
     weight: choices.WeightOption = None,
     iterations: choices.IterationsOption = None,
@@ -43,17 +59,21 @@ def restore(
 ) -> None:
     """Restore images.
 
-    PNG and TIFF of 8 and 16 bits, JPEG, WebP and .npy; bit depth, alpha and colour profile are kept. For mri: k-space as a
-    complex .npy [H, W] or [H, W, 3], the orthonormal Fourier transform with zero frequency at [0, 0].
+    PNG, JPEG, WebP, TIFF and .npy of 8 and 16 bits and floating point; stacks of images in TIFF (ImageJ and OME too) and .npy.
+    Bit depth, alpha and metadata are kept. For mri: k-space as a complex .npy [H, W] or [H, W, 3], the orthonormal Fourier
+    transform with zero frequency at [0, 0].
 
     Files that an earlier run with the same settings restored are skipped. An input that fails is reported, the others are
     restored, and the exit code is 1.
     """
     from fastreg import __version__, compiled, tasks
     from fastreg.batch import folder, restoring
-    from fastreg.io.noise import estimate_sigma
+    from fastreg.io import inputs as parsing
+    from fastreg.io import stacks
+    from fastreg.io.images import Image
 
     level = tasks.noise_level(task, sigma)
+    scale = None if limits is None else parsing.parse_range(limits)
     jobs = folder.plan(inputs, output)
     known = choices.read_mask(task, mask, mask_means)
     operator = tasks.make_operator(task, psf=psf, boundary=boundary, mask=known, factor=factor, pattern=pattern)
@@ -62,13 +82,22 @@ def restore(
     prepared = compiled.prepare(restorer, precision, compile_mode, pixels, accept_drift)
     # what was asked for: what "auto" takes depends on how many images there are
     settings = {"version": __version__, "precision": precision, **restoring.settings(restorer, level)}
+    settings |= {"range": scale, "axes": axes}
     choices.say_drift(prepared)
 
-    def work(image: Image) -> tuple[Image, str]:
-        found = estimate_sigma(image.pixels) if level is None else level
-        return restoring.restore_image(prepared, image, found), "" if level is not None else _numbers(
-            found, tasks.effective_weight(prepared, len(image.pixels), found)
-        )
+    def read(path: Path) -> Picture:
+        return stacks.read(path, operator.measurement().dtype == "complex64", limits=scale, axes=axes)
+
+    def work(picture: Picture) -> tuple[Picture, str]:
+        if isinstance(picture, Image):
+            (found,) = restoring.noise_levels([picture]) if level is None else (level,)
+            said = _numbers(found, tasks.effective_weight(prepared, len(picture.pixels), found))
+            return restoring.restore_image(prepared, picture, found), "" if level is not None else said
+        sigmas = restoring.noise_levels(picture.images()) if level is None else [level] * len(picture)
+        said = f"{len(picture)} planes"
+        if level is None:
+            said += f", sigma {min(sigmas):.3g} to {max(sigmas):.3g}"
+        return restoring.restore_stack(prepared, picture, sigmas), said
 
     model = restorer.prior.card.name if restorer.prior.card is not None else restorer.prior.kind
     channels = restorer.prior.channels
@@ -76,8 +105,7 @@ def restore(
     count = restorer.solver.iterations
     lower = "" if prepared.precision == "ieee" else f" in {prepared.precision}"
     typer.echo(f"{task} with the prior {model}{lower}, {count} step{'' if count == 1 else 's'}{numbers}")
-    complex_numbers = operator.measurement().dtype == "complex64"
-    _report(folder.run(jobs, work, settings, overwrite, complex_numbers), len(jobs))
+    _report(folder.run(jobs, read, work, settings, overwrite), len(jobs))
 
 
 def _numbers(sigma: float, weight: float | None) -> str:

@@ -6,6 +6,7 @@ import dataclasses
 import io
 import lzma
 import math
+import mmap
 import warnings
 import zlib
 from collections.abc import Callable
@@ -19,7 +20,7 @@ from fastreg.io.metadata import Metadata
 
 #: Pixels of the largest image that is decoded, if nothing else is said.
 MAX_PIXELS = 1 << 28
-_TIFF = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
+TIFF = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
 #: Compressions of TIFF without a bound on what comes out.
 _INFLATERS: dict[int, Callable[[], Any]] = {
     8: zlib.decompressobj,
@@ -40,15 +41,21 @@ class Decoded(NamedTuple):
 
 
 def count_pixels(path: Path) -> int:
-    """How many pixels the header of a file says that it has; 0 where it does not say."""
+    """How many pixels the headers of a file say that it has, in all its images; 0 where they do not say."""
+    import tifffile
     from PIL import Image
 
     try:
         if path.suffix.lower() == ".npy":
-            return math.prod(np.load(path, mmap_mode="r", allow_pickle=False).shape[:2])
+            shape = np.load(path, mmap_mode="r", allow_pickle=False).shape
+            return math.prod(shape[:-1] if len(shape) > 2 and shape[-1] <= 4 else shape)
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # of large images
-            with Image.open(path, formats=("PNG", "JPEG", "WEBP", "TIFF")) as image:
+            if path.suffix.lower() in (".tif", ".tiff"):
+                with tifffile.TiffFile(path) as file:
+                    page = file.pages.first
+                    return len(file.pages) * page.imagewidth * page.imagelength
+            with Image.open(path, formats=("PNG", "JPEG", "WEBP")) as image:
                 return image.width * image.height
     except Exception:  # whoever reads the file will say what is wrong with it
         return 0
@@ -61,7 +68,7 @@ def decode(data: bytes, max_pixels: int = MAX_PIXELS) -> Decoded:
         check_size(parts.width, parts.height, max_pixels)
         samples = png.decode_deep(parts) if parts.bits == 16 else decode_pillow(parts.pixels(), max_pixels).samples
         return Decoded(samples, parts.metadata())
-    return decode_tiff(data, max_pixels) if data[:4] in _TIFF else decode_pillow(data, max_pixels)
+    return decode_tiff(data, max_pixels) if data[:4] in TIFF else decode_pillow(data, max_pixels)
 
 
 def decode_npy(data: bytes, max_pixels: int = MAX_PIXELS) -> Decoded:
@@ -128,11 +135,10 @@ def decode_tiff(data: bytes, max_pixels: int = MAX_PIXELS) -> Decoded:
             return _by_libtiff(data, max_pixels, described, lossy)
         if page.bitspersample not in (8, 16, 32, 64):
             raise ValueError(f"its samples have {page.bitspersample} bits, expected 8 or 16, or floating point")
-        if page.samplesperpixel > 4:
-            raise ValueError(f"it has {page.samplesperpixel} channels, expected 1 to 4")
+        check_channels(page, page.samplesperpixel)
         if page.axes not in ("YX", "YXS", "SYX"):
             raise ValueError(f"its axes are {page.axes}, expected rows, columns and channels")
-        _check_segments(data, page)
+        check_segments(data, page)
         try:
             samples = page.asarray()
         except ValueError as error:
@@ -156,6 +162,18 @@ def check_size(width: int, height: int, limit: int) -> None:
         raise ValueError(f"it has {width} x {height} pixels, more than {limit}: raise the limit with --max-pixels")
 
 
+def check_channels(page: Any, count: int) -> None:
+    """Raise `ValueError` if the samples of a pixel in a TIFF file are not its colours and alpha, of which files say 1 or 2."""
+    colours = 3 if page.photometric in (2, 3, 6) else 1
+    extra = [int(kind) for kind in page.extrasamples]
+    in_pages = page.samplesperpixel == 1 and count in (1, 3)
+    if not in_pages and (count - colours != len(extra) or extra not in ([], [1], [2])):
+        raise ValueError(
+            f"it has {count} channels and does not say that those after the first {colours} are alpha: restore each channel "
+            "for itself with --axes, where it is C, such as YXC"
+        )
+
+
 def _open(data: bytes) -> Any:
     """A file that Pillow decodes, without the limit on sizes that it has for the whole process."""
     from PIL.JpegImagePlugin import JpegImageFile
@@ -170,7 +188,7 @@ def _open(data: bytes) -> Any:
         return JpegImageFile(stream)  # a phone's file may carry a depth map behind the photograph
     if data[:4] == b"RIFF" and data[8:12] == b"WEBP":
         return WebPImageFile(stream)
-    if data[:4] in _TIFF:
+    if data[:4] in TIFF:
         return TiffImageFile(stream)
     raise ValueError("it is not a PNG, JPEG, WebP or TIFF image")
 
@@ -194,7 +212,7 @@ def _by_libtiff(data: bytes, max_pixels: int, described: Metadata, lossy: bool) 
     return decode_pillow(data, max_pixels)._replace(metadata=dataclasses.replace(described, orientation=1), lossy=lossy)
 
 
-def _check_segments(data: bytes, page: Any) -> None:
+def check_segments(data: bytes | mmap.mmap, page: Any) -> None:
     """Raise `ValueError` if a compressed part of a TIFF file is larger than the samples that it is to hold."""
     make = _INFLATERS.get(int(page.compression))
     if make is None:

@@ -7,6 +7,7 @@ read such directories, but neither writes what it has read with the types of the
 from __future__ import annotations
 
 import dataclasses
+import mmap
 import struct
 from collections.abc import Callable, Mapping
 from typing import NamedTuple
@@ -14,7 +15,7 @@ from typing import NamedTuple
 #: Tags whose value is the place of another directory: camera, place, interoperability.
 EXIF, GPS, INTEROPERABILITY = 34665, 34853, 40965
 #: Bytes of a value of each type.
-_SIZES = {1: 1, 2: 1, 3: 2, 4: 4, 5: 8, 6: 1, 7: 1, 8: 2, 9: 4, 10: 8, 11: 4, 12: 8}
+SIZES = {1: 1, 2: 1, 3: 2, 4: 4, 5: 8, 6: 1, 7: 1, 8: 2, 9: 4, 10: 8, 11: 4, 12: 8}
 
 
 class Entry(NamedTuple):
@@ -65,12 +66,14 @@ def parse(data: bytes) -> Directory:
     return parse_at(data, struct.unpack_from(order + form, data)[0], order, version == b"+\0")
 
 
-def parse_at(data: bytes, start: int, order: str, big: bool) -> Directory:
+def parse_at(data: bytes | mmap.mmap, start: int, order: str, big: bool) -> Directory:
     """A directory at a place of a file; `big` is BigTIFF. Entries that lead out of the file are left out."""
     return _parse(data, start, order, big, (EXIF, GPS), len(data))
 
 
-def _parse(data: bytes, start: int, order: str, big: bool, parts: tuple[int, ...], budget: int) -> Directory:
+def _parse(
+    data: bytes | mmap.mmap, start: int, order: str, big: bool, parts: tuple[int, ...], budget: int
+) -> Directory:
     head, pointer = (order + "Q", order + "Q") if big else (order + "H", order + "I")
     width = struct.calcsize(pointer)
     entries: dict[int, Entry] = {}
@@ -81,7 +84,7 @@ def _parse(data: bytes, start: int, order: str, big: bool, parts: tuple[int, ...
         for place in range(start + struct.calcsize(head), len(data), 4 + 2 * width)[:count]:
             tag, kind = struct.unpack_from(order + "HH", data, place)
             (number,) = struct.unpack_from(pointer, data, place + 4)
-            size, place = _SIZES.get(kind, 0) * number, place + 4 + width
+            size, place = SIZES.get(kind, 0) * number, place + 4 + width
             if tag in parts:
                 inner = (INTEROPERABILITY,) if tag == EXIF else ()
                 children[tag] = _parse(data, struct.unpack_from(pointer, data, place)[0], order, big, inner, budget)
@@ -128,7 +131,7 @@ def _build(directory: Directory, offset: int, following: int) -> bytes:
             kind, number, value = 4, 1, struct.pack(order + "I", place + len(tail))
             tail += _build(item, place + len(tail), 0)
         else:
-            kind, number, value = item.kind, len(item.data) // _SIZES[item.kind], item.data
+            kind, number, value = item.kind, len(item.data) // SIZES[item.kind], item.data
             if len(value) > 4:
                 value, tail = struct.pack(order + "I", place + len(tail)), tail + value + bytes(len(value) % 2)
         head += struct.pack(order + "HHI", tag, kind, number) + value.ljust(4, b"\0")

@@ -11,6 +11,7 @@ from fastreg.io import directories, png
 
 if TYPE_CHECKING:
     from fastreg.io.images import Image
+    from fastreg.io.metadata import Metadata
 
 #: What fits into a segment of a JPEG.
 _SEGMENT = 65533
@@ -37,17 +38,21 @@ def encode(image: Image, suffix: str) -> tuple[bytes, tuple[str, ...]]:
 
 def _npy(image: Image) -> tuple[bytes, tuple[str, ...]]:
     stream = io.BytesIO()
-    np.save(stream, _squeezed(_samples(image, image.dtype)))
-    own = image.metadata
+    np.save(stream, _squeezed(to_samples(image, image.dtype)))
+    return stream.getvalue(), lost_in_npy(image.metadata)
+
+
+def lost_in_npy(own: Metadata) -> tuple[str, ...]:
+    """Names of metadata, all of which an array lacks."""
     given = {"colour profile": own.icc, "EXIF": own.exif(1, 1), "XMP": own.xmp, "resolution": own.density}
     names = [name for name, value in given.items() if value is not None]
-    return stream.getvalue(), (*names, *own.beyond_exif(), *own.beyond_png())
+    return (*names, *own.beyond_exif(), *own.beyond_png())
 
 
 def _png(image: Image) -> tuple[bytes, tuple[str, ...]]:
     if image.dtype != "uint8":
-        return png.with_metadata(png.encode_deep(_samples(image, "uint16")), image.metadata)
-    return png.with_metadata(_by_pillow(_samples(image, "uint8"), format="PNG"), image.metadata)
+        return png.with_metadata(png.encode_deep(to_samples(image, "uint16")), image.metadata)
+    return png.with_metadata(_by_pillow(to_samples(image, "uint8"), format="PNG"), image.metadata)
 
 
 def _jpeg(image: Image) -> tuple[bytes, tuple[str, ...]]:
@@ -67,12 +72,12 @@ def _jpeg(image: Image) -> tuple[bytes, tuple[str, ...]]:
         if len(options.get(key, b"")) > largest:
             del options[key]
             lost = (*lost, name)
-    return _by_pillow(_samples(image, "uint8"), format="JPEG", quality=95, subsampling=0, **options), lost
+    return _by_pillow(to_samples(image, "uint8"), format="JPEG", quality=95, subsampling=0, **options), lost
 
 
 def _webp(image: Image) -> tuple[bytes, tuple[str, ...]]:
     options, lost = _options(image)
-    return _by_pillow(_samples(image, "uint8"), format="WEBP", lossless=True, exact=True, **options), lost
+    return _by_pillow(to_samples(image, "uint8"), format="WEBP", lossless=True, exact=True, **options), lost
 
 
 def _options(image: Image) -> tuple[dict[str, Any], tuple[str, ...]]:
@@ -96,7 +101,7 @@ def _tiff(image: Image) -> tuple[bytes, tuple[str, ...]]:
     import tifffile
 
     own, stream = image.metadata, io.BytesIO()
-    samples = _squeezed(_samples(image, image.dtype))
+    samples = _squeezed(to_samples(image, image.dtype))
     tags = own.tiff()
     tifffile.imwrite(
         stream,
@@ -121,21 +126,27 @@ def _squeezed(samples: np.ndarray) -> np.ndarray:
     return samples[..., 0] if samples.shape[2] == 1 else samples
 
 
-def _samples(image: Image, dtype: str) -> np.ndarray:
+def to_samples(image: Image, dtype: str) -> np.ndarray:
     """Samples ``[H, W, C]`` of the given kind, alpha last."""
-    planes = [_convert(plane, dtype) for plane in image.pixels]
+    limits = image.limits if dtype == image.dtype else None
+    planes = [_convert(plane, dtype, limits) for plane in image.pixels]
     if image.alpha is not None:
         alpha = image.alpha
         if alpha.dtype != dtype:
             top = np.iinfo(alpha.dtype).max if alpha.dtype.kind == "u" else 1
-            alpha = _convert(alpha / np.float32(top), dtype)
+            alpha = _convert(alpha / np.float32(top), dtype, None)
         planes.append(alpha)
     return np.stack(planes, -1)
 
 
-def _convert(plane: np.ndarray, dtype: str) -> np.ndarray:
+def _convert(plane: np.ndarray, dtype: str, limits: tuple[float, float] | None) -> np.ndarray:
     kind = np.dtype(dtype)
-    return integers(plane, np.iinfo(kind).max, kind) if kind.kind == "u" else plane.astype(kind)
+    if limits is None:
+        return integers(plane, np.iinfo(kind).max, kind) if kind.kind == "u" else plane.astype(kind)
+    low, high = limits
+    whole = kind.kind in "iu"
+    values = (plane.clip(0, 1) if whole else plane) * np.float64(high - low) + low
+    return (values.round() if whole else values).astype(kind)
 
 
 def integers(values: np.ndarray, top: int, dtype: Any) -> np.ndarray:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import os
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 
@@ -17,11 +18,17 @@ from fastreg.io.noise import estimate_sigma
 #: Endings of the files that can be read and written.
 SUFFIXES = tuple(encoders.ENCODERS)
 DTYPES = ("uint8", "uint16", "float16", "float32", "float64")
+#: Integers without a white of their own.
+_RANGED = ("int16", "int32", "uint32")
 _COMPLEX = ("complex64", "complex128")
 #: Floating point samples may exceed [0, 1] by this plus a number of standard deviations of their noise.
 _OVERSHOOT, _DEVIATIONS = 0.1, 8.0
 #: Allowed range of the samples of tiny images, whose noise cannot be estimated.
 _TINY_RANGE = (-1.0, 2.0)
+#: Step between grey levels that floating point numbers are taken to have: that of 16 bits.
+_FLOAT_STEP = 1 / 65535
+#: Samples that mean black and white; ``auto``: the smallest and the largest one of the file.
+Limits = tuple[float, float] | Literal["auto"]
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -36,9 +43,12 @@ class Image:
     alpha
         The alpha channel ``[H, W]`` with the samples of the file, or None. Nothing changes it.
     dtype
-        Samples of the file: ``uint8``, ``uint16``, ``float16``, ``float32`` or ``float64``; ``complex64``, ``complex128``.
+        Samples of the file: ``uint8``, ``uint16``, ``float16``, ``float32``, ``float64``, ``complex64``, ``complex128``; with
+        `limits` also ``int16``, ``int32``, ``uint32``.
     premultiplied
         Whether colours are multiplied by alpha (a TIFF may say so).
+    limits
+        Samples of the file that mean 0 and 1; if not given, 0 and the largest number of the type, or 1 in floating point.
     metadata
         What the file says of the picture; the orientation is already applied and no longer in it.
 
@@ -52,6 +62,7 @@ class Image:
     alpha: np.ndarray | None = None
     dtype: str = "uint8"
     premultiplied: bool = False
+    limits: tuple[float, float] | None = None
     metadata: Metadata = dataclasses.field(default_factory=Metadata)
 
     def __post_init__(self) -> None:
@@ -61,7 +72,7 @@ class Image:
             raise ValueError(f"pixels must be {wanted} [1 or 3, H, W], got {self.pixels.dtype} {list(shape)}")
         if not self.pixels.size:
             raise ValueError(f"an image needs at least one pixel, got {shape[1]} x {shape[2]}")
-        if self.dtype not in (*DTYPES, *_COMPLEX):
+        if self.dtype not in (*DTYPES, *_RANGED, *_COMPLEX):
             raise ValueError(f"samples must be one of {', '.join(DTYPES)}, got {self.dtype}")
         if not np.isfinite(self.pixels).all():
             raise ValueError("pixels must be finite, got NaN or infinity")
@@ -73,8 +84,22 @@ class Image:
         """Whether this is a measurement of complex numbers."""
         return self.dtype in _COMPLEX
 
+    @property
+    def grey_step(self) -> float:
+        """Distance of two neighbouring grey levels in units of [0, 1]."""
+        kind = np.dtype(self.dtype)
+        if kind.kind not in "iu":
+            return _FLOAT_STEP
+        low, high = self.limits or (0, np.iinfo(kind).max)
+        return 1 / (high - low)
 
-def read(path: str | os.PathLike[str], complex_numbers: bool = False, max_pixels: int = MAX_PIXELS) -> Image:
+
+def read(
+    path: str | os.PathLike[str],
+    complex_numbers: bool = False,
+    max_pixels: int = MAX_PIXELS,
+    limits: Limits | None = None,
+) -> Image:
     """Read an image, or a measurement of complex numbers.
 
     Grey, grey with alpha, RGB and RGBA; palettes become RGB, the EXIF orientation is applied.
@@ -88,6 +113,8 @@ def read(path: str | os.PathLike[str], complex_numbers: bool = False, max_pixels
         Read complex numbers ``[H, W]`` or ``[H, W, 3]`` from a ``.npy`` file, and nothing else.
     max_pixels
         Images with more pixels are refused before they are decoded.
+    limits
+        Samples that mean 0 and 1, see `Image`.
 
     Raises
     ------
@@ -96,7 +123,7 @@ def read(path: str | os.PathLike[str], complex_numbers: bool = False, max_pixels
     """
     try:
         decoded = read_samples(path, max_pixels)
-        return _complex(decoded.samples) if complex_numbers else _image(decoded)
+        return make_complex(decoded.samples) if complex_numbers else make_image(decoded, limits)
     except Exception as error:  # decoders raise exceptions of many kinds for damaged files
         raise ValueError(f"cannot read {path}: {explain(error)}") from error
 
@@ -151,7 +178,8 @@ def read_rgb8(path: str | os.PathLike[str]) -> np.ndarray:
     return np.ascontiguousarray(np.broadcast_to(samples, (*samples.shape[:2], 3)))
 
 
-def _complex(samples: np.ndarray) -> Image:
+def make_complex(samples: np.ndarray) -> Image:
+    """The measurement in samples ``[H, W, C]``."""
     if samples.dtype.name not in _COMPLEX:
         raise ValueError(f"its samples are {samples.dtype}, expected complex numbers in a .npy file")
     if samples.ndim != 3 or samples.shape[2] not in (1, 3):
@@ -159,32 +187,51 @@ def _complex(samples: np.ndarray) -> Image:
     return Image(np.ascontiguousarray(samples.transpose(2, 0, 1), np.complex64), dtype=samples.dtype.name)
 
 
-def _image(decoded: Decoded) -> Image:
+def make_image(decoded: Decoded, limits: Limits | None = None) -> Image:
+    """The image in samples ``[H, W, C]``; raises `ValueError` if they are of another type, or out of range."""
     samples = decoders.upright(decoded.samples, decoded.metadata.orientation)
     if samples.ndim != 3 or samples.shape[2] not in (1, 2, 3, 4):
         raise ValueError(f"its shape is {list(samples.shape)}, expected [H, W] or [H, W, 1 to 4]")
     samples = samples.astype(samples.dtype.newbyteorder("="), copy=False)
-    if samples.dtype.name not in DTYPES:
-        raise ValueError(f"its samples are {samples.dtype}, expected one of {', '.join(DTYPES)}")
+    if samples.dtype.name not in (DTYPES if limits is None else (*DTYPES, *_RANGED)):
+        others = f"; {', '.join(_RANGED)} need a --range" if limits is None else ""
+        raise ValueError(f"its samples are {samples.dtype}, expected one of {', '.join(DTYPES)}{others}")
     colours = samples.shape[2] - (samples.shape[2] + 1) % 2
     pixels = samples[..., :colours].transpose(2, 0, 1)
-    if pixels.dtype.kind == "f":
-        _check_range(pixels)
-        with np.errstate(over="ignore"):  # `Image` says that they must be finite
-            pixels = pixels.astype(np.float32)
-    else:
-        pixels = pixels.astype(np.float32) / np.float32(np.iinfo(samples.dtype).max)
+    if limits == "auto":
+        limits = span(pixels)
+    with np.errstate(over="ignore"):  # `Image` says that they must be finite
+        if limits is not None:
+            low, high = limits
+            if pixels.dtype.kind in "iu" and high > np.iinfo(pixels.dtype).max:
+                raise ValueError(f"its samples are {pixels.dtype} and never reach the white level {high:g}")
+            pixels = ((pixels.astype(np.float64) - low) / (high - low)).astype(np.float32)
+        elif pixels.dtype.kind == "u":
+            pixels = pixels.astype(np.float32) / np.float32(np.iinfo(samples.dtype).max)
+        _check_range(pixels, limits or (0, 1))
+        pixels = np.ascontiguousarray(pixels, np.float32)
     return Image(
-        pixels=np.ascontiguousarray(pixels),
+        pixels=pixels,
         alpha=np.ascontiguousarray(samples[..., -1]) if samples.shape[2] != colours else None,
         dtype=samples.dtype.name,
         premultiplied=decoded.premultiplied,
+        limits=limits,
         metadata=decoded.metadata.upright(),
     )
 
 
-def _check_range(pixels: np.ndarray) -> None:
-    """Raise `ValueError` if floating point samples exceed [0, 1] by more than their noise explains."""
+def span(samples: np.ndarray) -> tuple[float, float]:
+    """The smallest and the largest sample."""
+    if not samples.size or not np.isfinite(samples).all():
+        raise ValueError("its samples have no range: they must be finite, and at least one")
+    low, high = float(samples.min()), float(samples.max())
+    if low == high:
+        raise ValueError(f"its samples have no range: all are {low:g}")
+    return low, high
+
+
+def _check_range(pixels: np.ndarray, limits: tuple[float, float]) -> None:
+    """Raise `ValueError` if numbers exceed [0, 1] by more than their noise explains; `limits` are the samples of 0 and 1."""
     if not pixels.size or not np.isfinite(pixels).all():
         return  # `Image` says so
     low, high = float(pixels.min()), float(pixels.max())
@@ -196,9 +243,11 @@ def _check_range(pixels: np.ndarray) -> None:
     except ValueError:  # too small, or no noise at all
         bounds = (-_OVERSHOOT, 1 + _OVERSHOOT) if min(pixels.shape[1:]) >= 8 else _TINY_RANGE
     if low < bounds[0] or high > bounds[1]:
+        black, white = limits
+        low, high = (black + value * (white - black) for value in (low, high))
         raise ValueError(
-            f"its samples range from {low:g} to {high:g}, more than noise explains: expected floating point numbers in "
-            "[0, 1]; scale them, for example as (x + 1) / 2 if they are in [-1, 1], or x / x.max()"
+            f"its samples range from {low:g} to {high:g}, expected {black:g} to {white:g} and noise: say which ones are black "
+            "and white with --range BLACK:WHITE, such as --range=-1:1, or --range auto for the smallest and the largest"
         )
 
 

@@ -55,6 +55,25 @@ def parse_sigmas(text: str) -> tuple[float, ...]:
     return tuple(parse_sigma(part.strip()) for part in text.split(","))
 
 
+def parse_range(text: str) -> images.Limits:
+    """The samples that mean black and white: ``BLACK:WHITE``, ``WHITE`` alone with a black of 0, or ``auto``.
+
+    Raises
+    ------
+    ValueError
+        If it is none of these, or white is not above black.
+    """
+    if text == "auto":
+        return "auto"
+    try:
+        low, high = (float(part) for part in (text if ":" in text else f"0:{text}").split(":"))
+    except ValueError:
+        low, high = math.nan, math.nan
+    if not (math.isfinite(low) and math.isfinite(high) and low < high):
+        raise ValueError(f"the range must be BLACK:WHITE such as 0:4095, WHITE alone, or auto, got {text!r}")
+    return low, high
+
+
 def read_psf(text: str) -> np.ndarray:
     """A PSF ``float64 [k_h, k_w]`` with a sum of one.
 

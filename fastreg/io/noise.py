@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import numpy as np
 
-#: Smaller estimates are attributed to rounding to 8 bits (a standard deviation of 0.0011), not to noise.
-SMALLEST = 0.0015
+#: Estimates below this many steps between grey levels are attributed to rounding (0.29 steps), not to noise.
+_SMALLEST = 0.38
 #: Median of the absolute value of a standard normal number.
 _MEDIAN = 0.6744897501960817
 #: High-pass filter of the wavelet with two vanishing moments (Daubechies, 1988); its square sums to one.
 _DETAIL = np.array([1 - 3**0.5, -(3 - 3**0.5), 3 + 3**0.5, -(1 + 3**0.5)]) / (4 * 2**0.5)
 
 
-def estimate_sigma(image: np.ndarray) -> float:
+def estimate_sigma(image: np.ndarray, step: float = 1 / 255) -> float:
     """Standard deviation of white Gaussian noise in an image, averaged over its channels.
 
     .. math:: \\hat\\sigma = \\mathrm{median} |d| / 0.6745
@@ -25,6 +25,8 @@ def estimate_sigma(image: np.ndarray) -> float:
     ----------
     image
         ``[C, H, W]`` in [0, 1].
+    step
+        Distance of two neighbouring grey levels: 1/255 for 8 bits, 1/65535 for 16.
 
     Returns
     -------
@@ -53,7 +55,7 @@ def estimate_sigma(image: np.ndarray) -> float:
         details = details[details > 1e-12]
         values.append(float(np.median(details)) / _MEDIAN if details.size else 0.0)
     sigma = float(np.mean(values))
-    if sigma < SMALLEST:
+    if sigma < _SMALLEST * step:
         raise ValueError(
             f"the image has too little noise to estimate (sigma {sigma:.5f} in units of [0, 1]): give sigma as a number"
         )

@@ -1,6 +1,8 @@
-"""One measurement through a restorer: grey and colour images with priors for either, and what of the result is kept."""
+"""Measurements through a restorer: grey and colour images with priors for either, and what of the result is kept."""
 
 from __future__ import annotations
+
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor
@@ -8,34 +10,43 @@ from torch import Tensor
 from fastreg.restorer import Restorer
 
 
-def solve(restorer: Restorer, y: Tensor, sigma: float) -> Tensor:
-    """Restore a grey or colour measurement ``[1, c, h, w]`` with a prior for grey or for colour images.
+def solve(restorer: Restorer, y: Tensor, sigma: float | Sequence[float]) -> Tensor:
+    """Restore grey or colour measurements ``[B, c, h, w]`` with a prior for grey or for colour images.
 
     If the operator works on each channel separately, a grey measurement is repeated in the channels of a prior for colour images,
     restored with `effective_weight`, and the results are averaged; a colour measurement is restored channel by channel with a
-    prior for grey images.
+    prior for grey images. `sigma` is a number, or one for each measurement.
 
     Returns
     -------
     Tensor
-        ``[1, C, H, W]`` on the CPU, clipped to [0, 1].
+        ``[B, C, H, W]`` on the CPU, clipped to [0, 1].
     """
-    channels, wanted = y.shape[1], restorer.prior.channels
+    (batch, channels), wanted = y.shape[:2], restorer.prior.channels
+    levels = [sigma] * batch if isinstance(sigma, float) else list(sigma)
     separate = restorer.operator.measurement().channels is None
     repeated, split = separate and channels == 1 < wanted, separate and channels > 1 == wanted
     if repeated:
         y = y.expand(-1, wanted, -1, -1)
     elif split:
-        y = y.transpose(0, 1)
-    weight = effective_weight(restorer, channels, sigma) if repeated else None  # else the restorer's own rule
+        y = y.flatten(0, 1)[:, None]
+        levels = [level for level in levels for _ in range(channels)]
+    noise = _numbers(levels)
+    weights = None  # the restorer's own rule
+    if repeated and restorer.weight_rule is not None:
+        weights = _numbers([w for level in levels if (w := effective_weight(restorer, channels, level)) is not None])
     with torch.no_grad():
-        x = restorer(y.to(restorer.device).contiguous(), sigma, weight)
+        x = restorer(y.to(restorer.device).contiguous(), noise, weights)
     if repeated:
         x = x.mean(1, keepdim=True)
     elif split:
-        x = x.transpose(0, 1)
+        x = x.unflatten(0, (batch, channels))[:, :, 0]
     result: Tensor = x.clamp(0, 1).cpu()
     return result
+
+
+def _numbers(values: Sequence[float]) -> Tensor:
+    return torch.tensor(values, dtype=torch.float32, device="cpu")
 
 
 def effective_weight(restorer: Restorer, channels: int, sigma: float) -> float | None:

@@ -22,7 +22,7 @@ def brighten(image):
 
 
 def statuses(jobs, settings=None, overwrite=False):
-    return [outcome.status for outcome in folder.run(jobs, brighten, settings or {}, overwrite)]
+    return [outcome.status for outcome in folder.run(jobs, images.read, brighten, settings or {}, overwrite)]
 
 
 @pytest.fixture
@@ -115,7 +115,7 @@ def test_files_of_others_are_not_replaced(photos, tmp_path):
     other = put(tmp_path / "out" / "b.png", 0.75)
     content = other.read_bytes()
     jobs = folder.plan([photos / "b.png"], tmp_path / "out")
-    (outcome,) = folder.run(jobs, brighten, {})
+    (outcome,) = folder.run(jobs, images.read, brighten, {})
     assert outcome.status == "failed"
     assert "--overwrite" in outcome.text
     assert other.read_bytes() == content
@@ -139,7 +139,7 @@ def test_an_interrupted_run_is_taken_up(photos, tmp_path):
 def test_one_bad_file_among_good_ones(photos, tmp_path):
     bad = photos / "b.png"
     bad.write_bytes(bad.read_bytes()[:60])
-    outcomes = list(folder.run(folder.plan([photos], tmp_path / "out"), brighten, {}))
+    outcomes = list(folder.run(folder.plan([photos], tmp_path / "out"), images.read, brighten, {}))
     assert [outcome.status for outcome in outcomes] == ["done", "failed", "done", "done"]
     assert str(bad) in outcomes[1].text
     assert not (tmp_path / "out" / "b.png").exists()
@@ -164,7 +164,7 @@ def test_an_exception_of_any_type_costs_one_file(photos, tmp_path, error, words)
         return brighten(image)
 
     images.write(images.Image(np.full((3, 25, 32), 0.25, np.float32)), photos / "b.png")
-    outcomes = list(folder.run(folder.plan([photos], tmp_path / "out"), work, {}))
+    outcomes = list(folder.run(folder.plan([photos], tmp_path / "out"), images.read, work, {}))
     assert [outcome.status for outcome in outcomes] == ["done", "failed", "done", "done"]
     assert outcomes[1].text == f"{photos / 'b.png'}: {words}"
     assert outcomes[0].text == "brighter"
@@ -179,6 +179,6 @@ def test_links_that_lead_back_to_themselves_are_refused(photos, tmp_path):
 
 def test_what_cannot_be_written_leaves_nothing(photos, tmp_path):
     put(photos / "clear.png", alpha=np.zeros((24, 32), np.uint8))
-    (outcome,) = folder.run(folder.plan([photos / "clear.png"], tmp_path / "out" / "x.jpg"), brighten, {})
+    (outcome,) = folder.run(folder.plan([photos / "clear.png"], tmp_path / "out" / "x.jpg"), images.read, brighten, {})
     assert "alpha" in outcome.text
     assert os.listdir(tmp_path / "out") == []

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
+import torch
 from torch import Tensor
 
 from fastreg.fidelities.base import Fidelity, per_entry
@@ -27,11 +28,17 @@ class Problem(NamedTuple):
     prior: Prior
     sigma: Tensor
     weight: Tensor
+    #: Noise level ``[B]`` at which an explicit prior is evaluated; sigma if None.
+    level: Tensor | None = None
+
+    def with_floor(self, floor: Tensor) -> Problem:
+        """The same with the prior at the noise level max(sigma, floor)."""
+        return self._replace(level=torch.maximum(self.sigma, floor.to(self.sigma)))
 
     def energy(self, x: Tensor, y: Tensor) -> Tensor:
         """F(x) for each entry of the batch, ``[B]``; needs an explicit prior."""
         data: Tensor = self.fidelity(self.operator(x), y, self.sigma)
-        prior: Tensor = self.prior(x, self.sigma)
+        prior: Tensor = self.prior(x, self._level)
         return data / (x.shape[-2] * x.shape[-1]) + self.weight * prior
 
     def gradient(self, x: Tensor, y: Tensor) -> Tensor:
@@ -49,12 +56,12 @@ class Problem(NamedTuple):
         """Gradient of sigma^2 lambda |Omega| R, ``[B, C, H, W]``."""
         assert isinstance(self.prior, Regularizer)  # `Restorer` saw to it: the solver needs "prior.gradient"
         scale = self.sigma.square() * self.weight * (x.shape[-2] * x.shape[-1])
-        return per_entry(scale, x) * self.prior.gradient(x, self.sigma)
+        return per_entry(scale, x) * self.prior.gradient(x, self._level)
 
     def energy_and_prior_gradient(self, x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
         """sigma^2 |Omega| F(x), ``[B]``, and the gradient of its prior, ``[B, C, H, W]``, in one evaluation of the prior."""
         assert isinstance(self.prior, Regularizer)  # `Restorer` saw to it: the solver needs "prior.energy"
-        energy, gradient = self.prior.energy_and_gradient(x, self.sigma)
+        energy, gradient = self.prior.energy_and_gradient(x, self._level)
         scale = self.sigma.square() * self.weight * (x.shape[-2] * x.shape[-1])
         data: Tensor = self.fidelity(self.operator(x), y, self.sigma)
         return self.sigma.square() * data + scale * energy, per_entry(scale, x) * gradient
@@ -84,3 +91,7 @@ class Problem(NamedTuple):
         assert isinstance(self.prior, Denoiser)  # `Restorer` saw to it: the solver needs "prior.denoise"
         result: Tensor = self.prior(x, sigma)
         return result
+
+    @property
+    def _level(self) -> Tensor:
+        return self.sigma if self.level is None else self.level

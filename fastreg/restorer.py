@@ -178,7 +178,7 @@ class Restorer(nn.Module):
 
     def problem(self, sigma: Tensor, weight: Tensor) -> Problem:
         """The objective for noise levels and weights ``[B]``."""
-        return Problem(self.operator, self.fidelity, self.prior, sigma, weight)
+        return self.solver.objective(Problem(self.operator, self.fidelity, self.prior, sigma, weight))
 
     def trace(
         self, y: Tensor, sigma: float | Tensor, weight: float | Tensor | None = None

@@ -49,6 +49,10 @@ class Solver(Part, abc.ABC, Generic[State]):
         """Number of steps."""
         return len(self.schedule)
 
+    def objective(self, problem: Problem) -> Problem:
+        """The objective that the last steps minimise, where the solver sets the noise level of an explicit prior."""
+        return problem
+
     @abc.abstractmethod
     def start(self, problem: Problem, y: Tensor) -> State:
         """State before the first step."""

@@ -36,11 +36,13 @@ class ForwardBackward(Solver[ForwardBackwardState]):
     accelerated
         Whether the momenta m_k are those of Nesterov, which rise from 0 towards 1; without, they are 0. For convex R the
         energy then is O(1 / k^2) above its minimum, but it may rise in single steps.
+    floor
+        Lower limit on the noise level s = max(sigma, floor) at which the prior is evaluated.
 
     Raises
     ------
     ValueError
-        If an argument is not positive.
+        If an argument is out of its range.
 
     Notes
     -----
@@ -49,21 +51,34 @@ class ForwardBackward(Solver[ForwardBackwardState]):
     """
 
     kind = "forward_backward"
-    columns = ("step", "momentum")
+    columns = ("step", "momentum", "floor")
     needs = frozenset({"data.proximal", "prior.gradient"})
+    fitted = ("floor",)
     state = ForwardBackwardState
 
-    def __init__(self, iterations: int = 100, step: float = 1.0, accelerated: bool = False) -> None:
-        positive(iterations=iterations, step=step)
+    def __init__(
+        self, iterations: int = 100, step: float = 1.0, accelerated: bool = False, floor: float = 0.04
+    ) -> None:
+        positive(iterations=iterations, step=step, floor=floor)
         momenta = nesterov(iterations) if accelerated else torch.zeros(iterations, dtype=torch.float32, device="cpu")
-        super().__init__(torch.stack([torch.full_like(momenta, step), momenta], 1))
+        super().__init__(torch.stack([torch.full_like(momenta, step), momenta, torch.full_like(momenta, floor)], 1))
         self.size = float(step)
         self.accelerated = accelerated
+        self.floor = float(floor)
 
     @property
     def settings(self) -> dict[str, Any]:
         """Arguments of the constructor, as plain JSON values."""
-        return {"iterations": self.iterations, "step": self.size, "accelerated": self.accelerated}
+        return {
+            "iterations": self.iterations,
+            "step": self.size,
+            "accelerated": self.accelerated,
+            "floor": self.floor,
+        }
+
+    def objective(self, problem: Problem) -> Problem:
+        """With the prior at the noise level of the last step."""
+        return problem.with_floor(self.schedule[-1, 2])
 
     def start(self, problem: Problem, y: Tensor) -> ForwardBackwardState:
         """The operator's initial image, twice."""
@@ -72,6 +87,7 @@ class ForwardBackward(Solver[ForwardBackwardState]):
 
     def step(self, problem: Problem, y: Tensor, state: ForwardBackwardState, row: Tensor) -> ForwardBackwardState:
         """Prior, then data."""
+        problem = problem.with_floor(row[2])
         step = row[0].to(problem.sigma.dtype).expand_as(problem.sigma)
         v = state.x + row[1] * (state.x - state.previous)
         z = v - per_entry(step, v) * problem.prior_gradient(v)

@@ -48,6 +48,8 @@ class MonotoneForwardBackward(Solver[MonotoneForwardBackwardState]):
         The first step tau.
     inertia
         The factor m, in [0, 1).
+    floor
+        Lower limit on the noise level s = max(sigma, floor) at which the prior is evaluated.
 
     Raises
     ------
@@ -63,20 +65,26 @@ class MonotoneForwardBackward(Solver[MonotoneForwardBackwardState]):
     kind = "monotone_forward_backward"
     columns = ("step", "inertia")
     needs = frozenset({"data.proximal", "prior.gradient", "prior.energy"})
+    fitted = ("floor",)
     state = MonotoneForwardBackwardState
 
-    def __init__(self, iterations: int = 100, step: float = 8.0, inertia: float = 0.8) -> None:
-        positive(iterations=iterations, step=step)
+    def __init__(self, iterations: int = 100, step: float = 8.0, inertia: float = 0.8, floor: float = 0.04) -> None:
+        positive(iterations=iterations, step=step, floor=floor)
         if not 0 <= inertia < 1:
             raise ValueError(f"inertia must lie in [0, 1), got {inertia}")
         super().__init__(torch.tensor([[step, inertia]], dtype=torch.float32, device="cpu").repeat(iterations, 1))
         self.size = float(step)
         self.inertia = float(inertia)
+        self.floor = float(floor)
 
     @property
     def settings(self) -> dict[str, Any]:
         """Arguments of the constructor, as plain JSON values."""
-        return {"iterations": self.iterations, "step": self.size, "inertia": self.inertia}
+        return {"iterations": self.iterations, "step": self.size, "inertia": self.inertia, "floor": self.floor}
+
+    def objective(self, problem: Problem) -> Problem:
+        """With the prior at the noise level max(sigma, floor)."""
+        return problem._replace(level=problem.sigma.clamp(min=self.floor))
 
     def start(self, problem: Problem, y: Tensor) -> MonotoneForwardBackwardState:
         """The operator's initial image."""
@@ -84,7 +92,7 @@ class MonotoneForwardBackward(Solver[MonotoneForwardBackwardState]):
 
     def at(self, problem: Problem, y: Tensor, x: Tensor) -> MonotoneForwardBackwardState:
         """The state before the first step from an image."""
-        energy, gradient = problem.energy_and_prior_gradient(x, y)
+        energy, gradient = self.objective(problem).energy_and_prior_gradient(x, y)
         return MonotoneForwardBackwardState(x, x.clone(), gradient, energy, torch.ones_like(energy))
 
     def step(
@@ -94,7 +102,7 @@ class MonotoneForwardBackward(Solver[MonotoneForwardBackwardState]):
         x, step = state.x, row[0] * state.scale
         inertia = row[1] * (x - state.previous)
         trial = problem.data_proximal(x + inertia - per_entry(step, x) * state.gradient, y, step)
-        energy, gradient = problem.energy_and_prior_gradient(trial, y)
+        energy, gradient = self.objective(problem).energy_and_prior_gradient(trial, y)
         taken = state.energy - energy >= DECREASE / step * _square(trial - x)  # not for NaN
         shorter = ~taken & (_square(inertia) == 0)
         images = per_entry(taken, x)

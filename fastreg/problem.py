@@ -9,7 +9,7 @@ from torch import Tensor
 
 from fastreg.fidelities.base import Fidelity, per_entry
 from fastreg.operators.base import LinearOperator
-from fastreg.priors.base import Denoiser, Prior, Regularizer
+from fastreg.priors.base import Denoiser, GradientPrior, Prior, Regularizer
 
 
 class Problem(NamedTuple):
@@ -54,7 +54,7 @@ class Problem(NamedTuple):
 
     def prior_gradient(self, x: Tensor) -> Tensor:
         """Gradient of sigma^2 lambda |Omega| R, ``[B, C, H, W]``."""
-        assert isinstance(self.prior, Regularizer)  # `Restorer` saw to it: the solver needs "prior.gradient"
+        assert isinstance(self.prior, GradientPrior)  # `Restorer` saw to it: the solver needs "prior.gradient"
         scale = self.sigma.square() * self.weight * (x.shape[-2] * x.shape[-1])
         return per_entry(scale, x) * self.prior.gradient(x, self._level)
 

@@ -18,7 +18,8 @@ def conjugate_gradients(system: Map, right: Tensor, iterations: int, preconditio
     Parameters
     ----------
     system
-        A self-adjoint, positive semidefinite map S on tensors shaped as `right`; real-linear is enough.
+        A self-adjoint, positive semidefinite map S on tensors shaped as `right`; real-linear is enough. An entry stops where
+        a direction has no positive curvature.
     right
         Right-hand side ``[B, ...]``, real or complex.
     iterations
@@ -39,10 +40,12 @@ def conjugate_gradients(system: Map, right: Tensor, iterations: int, preconditio
     residual = right
     direction = residual if precondition is None else precondition(residual)
     square = inner(residual, direction)
+    moving = torch.ones_like(square, dtype=torch.bool)
     for k in range(iterations):
         image = system(direction)
         curvature = inner(direction, image)
-        length = square / torch.where(curvature > 0, curvature, 1)
+        moving = moving & (curvature > 0)
+        length = torch.where(moving, square / torch.where(moving, curvature, 1), 0)
         solution = solution + length * direction
         if k == iterations - 1:
             break

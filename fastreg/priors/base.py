@@ -42,11 +42,21 @@ class Prior(Part, abc.ABC):
         return self.to(dtype)
 
 
-class Regularizer(Prior):
-    """An explicit prior R: a scalar energy of an image, with its gradient written out.
+class GradientPrior(Prior):
+    """A prior that solvers use through the gradient of an energy, or through a vector field in its place.
 
     `sigma` ``[B]`` is a noise level for priors that are conditioned on one; others ignore it.
     """
+
+    offers = frozenset({"prior.gradient"})
+
+    @abc.abstractmethod
+    def gradient(self, x: Tensor, sigma: Tensor | None = None) -> Tensor:
+        """The gradient, or the field, ``[B, C, H, W]``."""
+
+
+class Regularizer(GradientPrior):
+    """An explicit prior R: a scalar energy of an image, with its gradient written out."""
 
     offers = frozenset({"prior.energy", "prior.gradient"})
 

@@ -11,7 +11,7 @@ import warnings
 import zlib
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, BinaryIO, NamedTuple
 
 import numpy as np
 
@@ -43,20 +43,20 @@ class Decoded(NamedTuple):
 def count_pixels(path: Path) -> int:
     """How many pixels the headers of a file say that it has, in all its images; 0 where they do not say."""
     import tifffile
-    from PIL import Image
 
     try:
         if path.suffix.lower() == ".npy":
             shape = np.load(path, mmap_mode="r", allow_pickle=False).shape
             return math.prod(shape[:-1] if len(shape) > 2 and shape[-1] <= 4 else shape)
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # of large images
-            if path.suffix.lower() in (".tif", ".tiff"):
-                with tifffile.TiffFile(path) as file:
-                    page = file.pages.first
-                    return len(file.pages) * page.imagewidth * page.imagelength
-            with Image.open(path, formats=("PNG", "JPEG", "WEBP")) as image:
-                return image.width * image.height
+        with open(path, "rb") as file:
+            if file.read(4) in TIFF:
+                with tifffile.TiffFile(path) as tiff:
+                    page = tiff.pages.first
+                    return int(len(tiff.pages) * page.imagewidth * page.imagelength)
+            file.seek(0)
+            with warnings.catch_warnings(), _open(file) as image:
+                warnings.simplefilter("ignore")
+                return int(image.width * image.height)
     except Exception:  # whoever reads the file will say what is wrong with it
         return 0
 
@@ -78,7 +78,7 @@ def decode_npy(data: bytes, max_pixels: int = MAX_PIXELS) -> Decoded:
         old = np.lib.format.read_magic(stream) == (1, 0)
         read_header = np.lib.format.read_array_header_1_0 if old else np.lib.format.read_array_header_2_0
         shape, _, dtype = read_header(stream)
-        check_size(math.prod(shape[:1]), math.prod(shape[1:2]), max_pixels)
+        check_size(math.prod(shape[1:2]), math.prod(shape[:1]), max_pixels)
         if math.prod(shape) * dtype.itemsize > len(data):
             raise ValueError("it is truncated")
         stream.seek(0)
@@ -95,7 +95,7 @@ def decode_npy(data: bytes, max_pixels: int = MAX_PIXELS) -> Decoded:
 def decode_pillow(data: bytes, max_pixels: int = MAX_PIXELS) -> Decoded:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # of damaged files that are read all the same
-        with _open(data) as image:
+        with _open(io.BytesIO(data)) as image:
             check_size(image.width, image.height, max_pixels)
             frames = getattr(image, "n_frames", 1)
             if frames > 1:
@@ -174,22 +174,23 @@ def check_channels(page: Any, count: int) -> None:
         )
 
 
-def _open(data: bytes) -> Any:
+def _open(file: BinaryIO) -> Any:
     """A file that Pillow decodes, without the limit on sizes that it has for the whole process."""
     from PIL.JpegImagePlugin import JpegImageFile
     from PIL.PngImagePlugin import PngImageFile
     from PIL.TiffImagePlugin import TiffImageFile
     from PIL.WebPImagePlugin import WebPImageFile
 
-    stream = io.BytesIO(data)
-    if data.startswith(png.SIGNATURE):
-        return PngImageFile(stream)
-    if data.startswith(b"\xff\xd8\xff"):
-        return JpegImageFile(stream)  # a phone's file may carry a depth map behind the photograph
-    if data[:4] == b"RIFF" and data[8:12] == b"WEBP":
-        return WebPImageFile(stream)
-    if data[:4] in TIFF:
-        return TiffImageFile(stream)
+    head = file.read(12)
+    file.seek(0)
+    if head.startswith(png.SIGNATURE):
+        return PngImageFile(file)
+    if head.startswith(b"\xff\xd8\xff"):
+        return JpegImageFile(file)  # a phone's file may carry a depth map behind the photograph
+    if head[:4] == b"RIFF" and head[8:] == b"WEBP":
+        return WebPImageFile(file)
+    if head[:4] in TIFF:
+        return TiffImageFile(file)
     raise ValueError("it is not a PNG, JPEG, WebP or TIFF image")
 
 

@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image as Pillow
 
-from fastreg.io import images, png
+from fastreg.io import decoders, images, png
 from fastreg.io.metadata import Metadata
 
 LOSSLESS = [
@@ -380,3 +380,38 @@ def test_complex_numbers_are_read_where_they_are_asked_for(tmp_path):
     np.save(tmp_path / "real.npy", k.real)
     with pytest.raises(ValueError, match="expected complex numbers"):
         images.read(tmp_path / "real.npy", complex_numbers=True)
+
+
+@pytest.mark.parametrize(("suffix", "dtype"), [*LOSSLESS, (".jpg", "uint8")])
+def test_large_images_are_refused_by_their_headers(tmp_path, suffix, dtype):
+    images.write(make(3, dtype, size=(24, 32)), tmp_path / f"a{suffix}")
+    assert images.read(tmp_path / f"a{suffix}", max_pixels=24 * 32).pixels.shape == (3, 24, 32)
+    with pytest.raises(ValueError, match="32 x 24 pixels, more than 767"):
+        images.read(tmp_path / f"a{suffix}", max_pixels=24 * 32 - 1)
+    assert decoders.count_pixels(tmp_path / f"a{suffix}") == 24 * 32
+
+
+@pytest.mark.parametrize("compression", ["zlib", "lzma"])
+def test_compressed_samples_are_not_larger_than_the_image(tmp_path, compression):
+    """A strip that is decompressed to 64 MB, in an image of 32 rows."""
+    import lzma
+    import struct
+    import tracemalloc
+    import zlib
+
+    tifffile.imwrite(
+        tmp_path / "a.tif", np.zeros((32, 32), np.uint8), compression=compression, photometric="minisblack"
+    )
+    data = (tmp_path / "a.tif").read_bytes()
+    bomb = zlib.compress(bytes(1 << 26), 9) if compression == "zlib" else lzma.compress(bytes(1 << 26))
+    with tifffile.TiffFile(tmp_path / "a.tif") as file:
+        tags = file.pages[0].tags
+        changed = bytearray(data + bomb)
+        struct.pack_into("<I", changed, tags["StripOffsets"].offset + 8, len(data))
+        struct.pack_into("<HII", changed, tags["StripByteCounts"].offset + 2, 4, 1, len(bomb))
+    (tmp_path / "a.tif").write_bytes(changed)
+    tracemalloc.start()
+    with pytest.raises(ValueError, match="larger than the image"):
+        images.read(tmp_path / "a.tif")
+    assert tracemalloc.get_traced_memory()[1] < 1 << 24
+    tracemalloc.stop()

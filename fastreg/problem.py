@@ -70,10 +70,6 @@ class Problem(NamedTuple):
         """``argmin_x sigma^2 D(A x, y; sigma) + ||x - z||^2 / (2 step)``, ``[B, C, H, W]``; `step` is ``[B]``."""
         return self.fidelity.proximal_through(self.operator, z, y, self.sigma, step)
 
-    def fidelity_proximal(self, z: Tensor, y: Tensor, step: Tensor) -> Tensor:
-        """``argmin_u sigma^2 D(u, y; sigma) + ||u - z||^2 / (2 step)`` over measurements u; `step` is ``[B]``."""
-        return self.fidelity.proximal(z, y, self.sigma, step)
-
     def data_step(self, level: Tensor) -> Tensor:
         """The step of `data_proximal` that belongs to a denoiser at noise level `level`, ``level^2 / (weight sigma^2)``.
 

@@ -10,7 +10,7 @@ from functools import partial
 
 import torch
 
-from fastreg.fidelities import L1, L2, Fidelity, Huber, PatchWeightedL2, Poisson, WeightedL2
+from fastreg.fidelities import L1, L2, Fidelity, Huber, Poisson, WeightedL2
 from fastreg.operators import (
     Blur,
     Downsample,
@@ -109,7 +109,6 @@ OPERATORS |= {
 FIDELITIES: dict[str, Callable[[], Fidelity]] = {
     "l2": L2,
     "weighted_l2": lambda: WeightedL2(random((6, 5), seed=5)),
-    "patch_weighted_l2": lambda: PatchWeightedL2(3),
     "l1": L1,
     "huber": lambda: Huber(0.7),
     "poisson": lambda: Poisson(30.0),

@@ -84,7 +84,7 @@ def test_entries_are_independent_each_with_its_own_sigma(operator: str, solver: 
         torch.testing.assert_close(together[k : k + 1], alone, rtol=0, atol=1e-9)
 
 
-@pytest.mark.parametrize("fidelity", ["l2", "patch_weighted_l2", "l1", "huber"])
+@pytest.mark.parametrize("fidelity", ["l2", "weighted_l2", "l1", "huber"])
 @pytest.mark.parametrize("operator", FEW)
 def test_gradient_of_the_problem(operator: str, fidelity: str) -> None:
     module, shape = OPERATORS[operator](torch.float64)

@@ -57,10 +57,8 @@ def critic(
     ] = "uniform",
     average: Annotated[float, typer.Option(min=0, help="Decay of the running mean of the weights.")] = 0.998,
     select: Annotated[
-        Literal["best", "deblur", "last"],
-        typer.Option(
-            help="The critic to keep: the one that denoises held-out crops best, that deblurs them best, or the last one."
-        ),
+        Literal["best", "last"],
+        typer.Option(help="Keep the critic that denoises held-out crops best, or the last one."),
     ] = "best",
     precision: Precision = "ieee",
     device: Device = "auto",
@@ -104,7 +102,7 @@ def critic(
         degraded=degraded,
         activation=activation,
         channels=_numbers("channels", channels),
-        select={"best": "denoise", "deblur": "deblur"}.get(select) if degraded is None else None,
+        select=select == "best" and degraded is None,
         sharpness=(SHARPNESS if activation == "relu" else 0.0) if smooth is None else smooth,
         device=choose_device(device),
         command=_command(),

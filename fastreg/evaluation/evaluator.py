@@ -16,12 +16,12 @@ from torch import Tensor
 from fastreg import compiled, machine, metrics, models, tasks
 from fastreg.batch import folder
 from fastreg.evaluation import baselines
-from fastreg.evaluation.results import Evaluation, Row, Score, Settings, merge
+from fastreg.evaluation.results import Evaluation, Row, Score, Settings
 from fastreg.io import decoders, images
 from fastreg.parts import describe
 from fastreg.tasks import effective_weight, shown, solve
 
-__all__ = ["Evaluation", "Evaluator", "Pictures", "Row", "Score", "Settings", "merge", "parse_shard"]
+__all__ = ["Evaluation", "Evaluator", "Pictures", "Row", "Score", "Settings", "parse_shard"]
 
 
 class Pictures(NamedTuple):

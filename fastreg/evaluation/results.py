@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -202,26 +202,6 @@ class Evaluation:
             return cls(settings, document["model"], document["solver"], document["versions"]).with_rows(rows)
         except (OSError, ValueError, KeyError, TypeError) as error:
             raise ValueError(f"{path} is not a readable evaluation of fastreg: {error}") from error
-
-
-def merge(evaluations: Sequence[Evaluation]) -> Evaluation:
-    """Merge parts of one evaluation.
-
-    Raises
-    ------
-    ValueError
-        If there is none, or they differ in their settings, model or solver.
-    """
-    if not evaluations:
-        raise ValueError("expected evaluations to merge, got none")
-    first = evaluations[0]
-    for other in evaluations[1:]:
-        if not first.same_as(other):
-            raise ValueError("evaluations with different settings, models or solvers cannot be merged")
-    rows = [row for evaluation in evaluations for row in evaluation.rows]
-    sigmas = tuple(sorted({sigma for evaluation in evaluations for sigma in evaluation.settings.sigmas}))
-    settings = dataclasses.replace(first.settings, sigmas=sigmas)
-    return dataclasses.replace(first, settings=settings).with_rows(rows)
 
 
 def _plain(score: Score | None) -> dict[str, float | None] | None:

@@ -30,11 +30,8 @@ from fastreg.training.plot import plot
 
 #: Number of held-out photographs that weights are tuned on, and the side of their central crops in pixels.
 TUNED_ON, TUNED_SIZE = 4, 96
-#: For each task: noise levels at which critics of different iterations are compared, number and size of the crops.
-SELECTED_ON: dict[str, tuple[tuple[float, ...], int, int]] = {
-    "denoise": ((0.05, 0.1, 0.2), TUNED_ON, 48),
-    "deblur": ((0.03,), 14, 96),
-}
+#: Noise levels at which critics of different iterations are compared, and the size of the crops.
+COMPARED_AT, COMPARED_SIZE = (0.05, 0.1, 0.2), 48
 #: Iterations of the first comparisons: the best critics come early. Each later comparison is at twice the iteration of the last.
 FIRST_SELECTIONS = (300, 400, 500, 600, 700, 800, 1000, 1400, 2000, 3000, 4000)
 PLOTTED = (0.0, 0.05, 0.1, 0.2, 0.3, 0.4)
@@ -60,8 +57,8 @@ class CriticJob:
     channels
         Channels of the critic's layers except the last, see `fastreg.priors.alr_layers`.
     select
-        Keep the critic of the iteration that restores held-out photographs best at this task, ``"denoise"`` or ``"deblur"``, not
-        the last one. A critic that separates noisy patches ever better does not become an ever better regularizer.
+        Keep the critic of the iteration that denoises held-out photographs best, not the last one. A critic that separates
+        noisy patches ever better does not become an ever better regularizer.
     sharpness
         See `fastreg.priors.smoothing.smooth`, which is applied to the finished critic; 0 keeps its ReLU.
     device
@@ -78,7 +75,7 @@ class CriticJob:
     degraded: Path | None = None
     activation: str = "relu"
     channels: tuple[int, ...] = (32,) * 6
-    select: str | None = None
+    select: bool = False
     sharpness: float = 0.0
     device: torch.device = dataclasses.field(default_factory=lambda: torch.device("cpu"))
     command: str = ""
@@ -90,8 +87,6 @@ class CriticJob:
             raise ValueError(
                 f"a sharpness, not negative, is for critics with ReLU: got {self.sharpness:g} and {self.activation}"
             )
-        if self.select not in (None, *SELECTED_ON):
-            raise ValueError(f"a critic is selected by one of {', '.join(SELECTED_ON)}, got {self.select!r}")
         if (self.recipe.sigma is None) != (self.data is None):
             raise ValueError(
                 "a recipe needs a sigma if degraded patches are made from clean photographs, and only then"
@@ -153,15 +148,12 @@ class CriticSession:
     def _measure(self, model: nn.Module) -> list[float]:
         """PSNR of held-out crops, restored by the running mean with the best weight for each noise level."""
         assert isinstance(model, PatchCritic)
-        assert self.job.select is not None
-        sigmas, count, side = SELECTED_ON[self.job.select]
-        images = patches.tuning_crops(self.held_out, side, count)
-        case: Any = {} if self.job.select == "denoise" else {"psf": "gaussian:7:3"}
-        critic, operator = _shipped(model), tasks.make_operator(self.job.select, **case)
-        start = tuning.default_settings(self.job.select, critic)
-        trial = tuning.Trial(critic, tuning.solver_of(start), [operator], images)
-        rule = start.rule(torch.tensor(sigmas, dtype=torch.float64)).tolist()
-        return [trial.best_weight(sigma, weight)[1] for sigma, weight in zip(sigmas, rule, strict=True)]
+        images = patches.tuning_crops(self.held_out, COMPARED_SIZE, TUNED_ON)
+        critic = _shipped(model)
+        start = tuning.default_settings("denoise", critic)
+        trial = tuning.Trial(critic, tuning.solver_of(start), [tasks.make_operator("denoise")], images)
+        guesses = start.rule(torch.tensor(COMPARED_AT, dtype=torch.float64)).tolist()
+        return [trial.best_weight(*guess)[1] for guess in zip(COMPARED_AT, guesses, strict=True)]
 
     def finish(self, tuned: Sequence[str], report: Callable[[str], None] = lambda line: None) -> models.ModelCard:
         """Measure the critic, tune its weights for tasks, plot its values and write the model."""

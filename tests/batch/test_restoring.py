@@ -98,7 +98,7 @@ def test_settings_tell_everything_that_changes_a_result():
         make_restorer(operator=fastreg.operators.Blur(mask, boundary="zero")),
     ]
     plain = make_restorer()
-    for fidelity in (fastreg.fidelities.PatchWeightedL2(3), fastreg.fidelities.PatchWeightedL2(5)):
+    for fidelity in (fastreg.fidelities.Huber(3), fastreg.fidelities.Huber(5)):
         variants.append(fastreg.Restorer(fidelity=fidelity, prior=plain.prior, solver=plain.solver, weight=0.1))
     variants.append(fastreg.Restorer(prior=plain.prior, solver=plain.solver, weight=0.2))
     rule = models.WeightRule([[1.0, 0.1]], exponent=0.5)

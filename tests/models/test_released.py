@@ -13,7 +13,7 @@ from torch import Tensor, nn
 import fastreg
 from fastreg import metrics
 from fastreg.cli import main
-from fastreg.fidelities import PatchWeightedL2
+from fastreg.fidelities import WeightedL2
 from fastreg.io import images
 from fastreg.operators import Blur, Identity, gaussian_psf
 from fastreg.priors import ALR_RELEASED, PatchCritic
@@ -63,10 +63,15 @@ def test_energies_and_gradients(imported: PatchCritic, size: tuple[int, int]) ->
     torch.testing.assert_close(analytic, gradient, rtol=0, atol=1e-10)
 
 
+def patches_of_pixels(y: Tensor) -> Tensor:
+    """Number of 15x15 patches that contain a pixel."""
+    ramps = [torch.minimum(torch.arange(n) + 1, n - torch.arange(n)).clamp(max=15).float() for n in y.shape[-2:]]
+    return torch.outer(*ramps)
+
+
 def released_algorithm(y: Tensor, network: nn.Sequential, weight: float, psf: Tensor | None) -> Tensor:
     """Adam on sum N (Ax - y)^2 / sum N + lambda mean r, N counting the patches of a pixel."""
-    ramps = [torch.minimum(torch.arange(n) + 1, n - torch.arange(n)).clamp(max=15).float() for n in y.shape[-2:]]
-    counts = torch.outer(*ramps)
+    counts = patches_of_pixels(y)
     x = y.clone().requires_grad_()
     optimizer = torch.optim.Adam([x], lr=0.1)
     for k in range(50):
@@ -91,7 +96,9 @@ def test_released_algorithm(imported: PatchCritic, task: str, sigma: float, weig
     theirs = released_algorithm(y, plain_critic(torch.float32), weight, psf)
     # their objective is 2 sigma^2 F, which is not multiplied by |Omega| as that of our solver is: so neither is their epsilon
     solver = fastreg.solvers.Adam(50, epsilon=1e-8 * clean.shape[-2] * clean.shape[-1] / 2)
-    restorer = fastreg.Restorer(operator, PatchWeightedL2(15), imported, solver, weight=weight / (2 * sigma**2))
+    counts = patches_of_pixels(y)
+    fidelity = WeightedL2(counts / counts.mean())
+    restorer = fastreg.Restorer(operator, fidelity, imported, solver, weight=weight / (2 * sigma**2))
     with torch.no_grad():
         mine = restorer(y, sigma)
     quality = [float(metrics.psnr(x, clean)[0]) for x in (y, theirs, mine)]

@@ -1,4 +1,4 @@
-"""Feed mutated image files to `fastreg.io.images.read`, and write what it reads in every format.
+"""Feed mutated image files to `fastreg.io.stacks.read`, and write what it reads in every format.
 
 python -m bench.fuzz --count 10000 --seed 0
 python -m bench.fuzz --first 1234 --count 1 --seed 0            # one of them again
@@ -24,7 +24,7 @@ from typing import Any
 
 import numpy as np
 
-from fastreg.io import decoders, encoders, images, png
+from fastreg.io import decoders, encoders, images, png, stacks
 from fastreg.io.directories import EXIF, GPS, Directory, Entry
 from fastreg.io.metadata import Density, Metadata
 
@@ -33,6 +33,10 @@ CHUNK, MEMORY, SECONDS, PIXELS = 500, 400 << 20, 5.0, 1 << 20
 _HEIGHT, _WIDTH = 24, 32
 #: Numbers at which programs fail.
 _EDGES = (0, 1, 2, 4, 255, 256, 32767, 65535, 65536, 1 << 24, (1 << 31) - 1, 1 << 31, (1 << 32) - 2, (1 << 32) - 1)
+
+
+#: What an image is refused for when it is written: alpha in a JPEG, a side of more than 16383 pixels in a WebP.
+_REFUSED = ("a JPEG has no alpha channel", "16383")
 
 
 def corpus() -> dict[str, bytes]:
@@ -81,13 +85,19 @@ def corpus() -> dict[str, bytes]:
         "big.tif": {"bigtiff": True, "byteorder": ">"},
         "lzma.tif": {"compression": "lzma", "predictor": True},
         "ome.tif": {"ome": True},
+        "stack.tif": {"photometric": "minisblack"},
+        "stack-ome.tif": {"photometric": "minisblack", "ome": True, "metadata": {"axes": "ZYX", "PhysicalSizeX": 0.5}},
+        "stack-imagej.tif": {"photometric": "minisblack", "imagej": True, "metadata": {"axes": "TYX", "unit": "um"}},
+        "axes.tif": {"photometric": "minisblack", "metadata": None, "compression": "zlib"},
     }
     for name, options in tiffs.items():
         stream = io.BytesIO()
-        data = samples.transpose(2, 0, 1) if name == "planar.tif" else samples
-        tifffile.imwrite(stream, data, photometric="rgb", **options)
+        data = samples if options.get("photometric", "rgb") == "rgb" else samples.transpose(2, 0, 1)
+        data = data.transpose(2, 0, 1) if name == "planar.tif" else data
+        tifffile.imwrite(stream, data, **{"photometric": "rgb", **options})
         files[name] = stream.getvalue()
     arrays = {"big.npy": ramp.astype(">f8"), "columns.npy": np.asfortranarray(samples), "complex.npy": ramp * 1j}
+    arrays["axes.npy"] = np.stack([ramp] * 3)
     for name, array in arrays.items():
         stream = io.BytesIO()
         np.save(stream, array)
@@ -115,22 +125,25 @@ def check(name: str, data: bytes, folder: Path) -> tuple[bool, str]:
     source.write_bytes(data)
     started = time.perf_counter()
     try:
-        image = images.read(source, max_pixels=PIXELS)
+        picture = stacks.read(source, max_pixels=PIXELS, axes="TYX" if name.startswith("axes") else None)
+        planes = list(picture.images()) if isinstance(picture, stacks.Stack) else None
     except ValueError as error:
-        image = None
-        if "\n" in str(error) or str(source) not in str(error):
-            return False, f"its message is {str(error)!r}"
+        return False, f"its message is {str(error)!r}" if "\n" in str(error) else ""
     except BaseException as error:
         return False, f"reading raises {error!r}"
-    for suffix in images.SUFFIXES if image is not None else ():
+    for suffix in images.SUFFIXES if planes is None else (".npy", ".tif"):
+        path = folder / f"out{suffix}"
         try:
-            data, _ = encoders.encode(image, suffix)
-            _ = (decoders.decode_npy if suffix == ".npy" else decoders.decode)(data)
+            if isinstance(picture, stacks.Stack):
+                stacks.write(picture.replaced(planes or ()), path)
+            else:
+                data, _ = encoders.encode(picture, suffix)
+                _ = (decoders.decode_npy if suffix == ".npy" else decoders.decode)(data)
         except Exception as error:
-            if "a JPEG has no alpha channel" not in str(error) and "16383" not in str(error):
+            if not any(words in str(error) for words in _REFUSED):
                 return True, f"writing {suffix} raises {error!r}"
     seconds = time.perf_counter() - started
-    return image is not None, f"it took {seconds:.1f} s" if seconds > SECONDS else ""
+    return True, f"it took {seconds:.1f} s" if seconds > SECONDS else ""
 
 
 def run(numbers: range, seed: int, report: Callable[[int, str], None]) -> int:

@@ -8,7 +8,7 @@ from typing import Any
 from torch import Tensor
 
 from fastreg.fidelities.base import per_entry
-from fastreg.parts import build, describe
+from fastreg.parts import build
 from fastreg.priors.base import GradientPrior
 from fastreg.priors.network import NetworkDenoiser
 from fastreg.priors.potentials import NETWORKS
@@ -37,11 +37,6 @@ class Residual(GradientPrior):
         super().__init__()
         self.network = network if isinstance(network, NetworkDenoiser) else build(NETWORKS, network)
         self.channels, self.multiple, self.reach = self.network.channels, self.network.multiple, self.network.reach
-
-    @property
-    def settings(self) -> dict[str, Any]:
-        """The arguments of the constructor, as plain JSON values."""
-        return {"network": describe(self.network)}
 
     def gradient(self, x: Tensor, sigma: Tensor | None = None) -> Tensor:
         """The field ``[B, C, H, W]`` at the noise level `sigma` ``[B]``.

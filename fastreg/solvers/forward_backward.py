@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -30,7 +30,7 @@ class ForwardBackward(Solver[ForwardBackwardState]):
     ----------
     iterations
         Number of steps.
-    step
+    step_size
         The step tau. Without extrapolation F decreases in every step if it is below ``1 / (sigma^2 lambda |Omega| L)``, L the
         Lipschitz constant of the gradient of R, for any convex fidelity and any operator.
     accelerated
@@ -57,24 +57,16 @@ class ForwardBackward(Solver[ForwardBackwardState]):
     state = ForwardBackwardState
 
     def __init__(
-        self, iterations: int = 100, step: float = 1.0, accelerated: bool = False, floor: float = 0.04
+        self, iterations: int = 100, step_size: float = 1.0, accelerated: bool = False, floor: float = 0.04
     ) -> None:
-        positive(iterations=iterations, step=step, floor=floor)
+        positive(iterations=iterations, step_size=step_size, floor=floor)
         momenta = nesterov(iterations) if accelerated else torch.zeros(iterations, dtype=torch.float32, device="cpu")
-        super().__init__(torch.stack([torch.full_like(momenta, step), momenta, torch.full_like(momenta, floor)], 1))
-        self.size = float(step)
+        super().__init__(
+            torch.stack([torch.full_like(momenta, step_size), momenta, torch.full_like(momenta, floor)], 1)
+        )
+        self.step_size = float(step_size)
         self.accelerated = accelerated
         self.floor = float(floor)
-
-    @property
-    def settings(self) -> dict[str, Any]:
-        """Arguments of the constructor, as plain JSON values."""
-        return {
-            "iterations": self.iterations,
-            "step": self.size,
-            "accelerated": self.accelerated,
-            "floor": self.floor,
-        }
 
     def objective(self, problem: Problem) -> Problem:
         """With the prior at the noise level of the last step."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -44,7 +44,7 @@ class MonotoneForwardBackward(Solver[MonotoneForwardBackwardState]):
     ----------
     iterations
         Number of steps, with those that are not taken.
-    step
+    step_size
         The first step tau.
     inertia
         The factor m, in [0, 1).
@@ -68,19 +68,16 @@ class MonotoneForwardBackward(Solver[MonotoneForwardBackwardState]):
     fitted = ("floor",)
     state = MonotoneForwardBackwardState
 
-    def __init__(self, iterations: int = 100, step: float = 8.0, inertia: float = 0.8, floor: float = 0.04) -> None:
-        positive(iterations=iterations, step=step, floor=floor)
+    def __init__(
+        self, iterations: int = 100, step_size: float = 8.0, inertia: float = 0.8, floor: float = 0.04
+    ) -> None:
+        positive(iterations=iterations, step_size=step_size, floor=floor)
         if not 0 <= inertia < 1:
             raise ValueError(f"inertia must lie in [0, 1), got {inertia}")
-        super().__init__(torch.tensor([[step, inertia]], dtype=torch.float32, device="cpu").repeat(iterations, 1))
-        self.size = float(step)
+        super().__init__(torch.tensor([[step_size, inertia]], dtype=torch.float32, device="cpu").repeat(iterations, 1))
+        self.step_size = float(step_size)
         self.inertia = float(inertia)
         self.floor = float(floor)
-
-    @property
-    def settings(self) -> dict[str, Any]:
-        """Arguments of the constructor, as plain JSON values."""
-        return {"iterations": self.iterations, "step": self.size, "inertia": self.inertia, "floor": self.floor}
 
     def objective(self, problem: Problem) -> Problem:
         """With the prior at the noise level max(sigma, floor)."""

@@ -1,4 +1,4 @@
-"""Solves that end at a tolerance in the place of a fixed number of steps, for theory and training; they read values on the host."""
+"""Solves that end at a tolerance, for theory and training; they read values on the host."""
 
 from __future__ import annotations
 
@@ -98,12 +98,12 @@ def anderson(
     positive(tolerance=tolerance, iterations=limit)
     values: list[Tensor] = []
     rests: list[Tensor] = []
-    for k in range(1, limit + 1):
-        value = function(x)
+    count, busy = 0, True
+    while busy and count < limit:
+        value, count = function(x), count + 1
         values, rests = [*values[1 - memory :], value], [*rests[1 - memory :], value - x]
         residual = _rms(rests[-1])
-        if not bool((residual > tolerance).any()):
-            break
+        busy = bool((residual > tolerance).any())
         rest = torch.stack([r.flatten(1) for r in rests], 1).double()
         gram = rest @ rest.mT
         # relative to its size, so that combinations of nearly equal residuals stay finite
@@ -112,7 +112,7 @@ def anderson(
         weights = torch.linalg.solve(system, gram.new_ones(len(gram), len(rests), 1))
         weights = (weights / weights.sum(1, keepdim=True)).to(value.dtype)
         x = (weights * torch.stack([v.flatten(1) for v in values], 1)).sum(1).reshape(value.shape)
-    return value, k, residual
+    return value, count, residual
 
 
 def _rms(v: Tensor) -> Tensor:

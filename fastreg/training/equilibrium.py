@@ -20,7 +20,7 @@ from fastreg.operators.conjugate_gradients import conjugate_gradients, inner
 from fastreg.problem import Problem
 from fastreg.solvers.tolerance import anderson
 
-#: ``"conjugate_gradients"``: for energies. ``"anderson"``: for any field. ``"jacobian_free"``: the first term of the Neumann series.
+#: ``"conjugate_gradients"`` is for energies, ``"anderson"`` for any field; ``"jacobian_free"`` is the first term of a series.
 Backward = Literal["conjugate_gradients", "anderson", "jacobian_free"]
 
 
@@ -76,7 +76,7 @@ def adjoint_state(
     backward: Backward,
     iterations: int,
 ) -> Tensor:
-    """The solution w of ``(A*A + J') w = cotangent``, see `implicit_loss`; `gradient` is that of the prior, with its graph in x."""
+    """The solution w of ``(A*A + J') w = cotangent``, see `implicit_loss`; `gradient` is grad h(x), with its graph."""
     none, tau = torch.zeros_like(y), per_entry(step, x)
 
     def hessian(v: Tensor) -> Tensor:

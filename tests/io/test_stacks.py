@@ -35,11 +35,31 @@ def through(stack):
 FILES = {
     "plain": ((5, 16, 20), "uint8", {"metadata": None, "photometric": "minisblack"}, "IYX"),
     "shaped": ((5, 16, 20), "uint16", {"photometric": "minisblack"}, "QYX"),
-    "shaped with axes": ((3, 2, 16, 20), "float32", {"metadata": {"axes": "TZYX"}, "photometric": "minisblack"}, "TZYX"),
+    "shaped with axes": (
+        (3, 2, 16, 20),
+        "float32",
+        {"metadata": {"axes": "TZYX"}, "photometric": "minisblack"},
+        "TZYX",
+    ),
     "colours": ((4, 16, 20, 3), "uint8", {"metadata": None, "photometric": "rgb"}, "IYXS"),
-    "alpha": ((4, 16, 20, 4), "uint16", {"metadata": None, "photometric": "rgb", "extrasamples": ["unassalpha"]}, "IYXS"),
-    "colours first": ((4, 3, 16, 20), "uint8", {"metadata": None, "photometric": "rgb", "planarconfig": "separate"}, "ISYX"),
-    "imagej": ((2, 3, 16, 20), "uint16", {"imagej": True, "metadata": {"axes": "TZYX", "unit": "um", "spacing": 2.0}}, "TZYX"),
+    "alpha": (
+        (4, 16, 20, 4),
+        "uint16",
+        {"metadata": None, "photometric": "rgb", "extrasamples": ["unassalpha"]},
+        "IYXS",
+    ),
+    "colours first": (
+        (4, 3, 16, 20),
+        "uint8",
+        {"metadata": None, "photometric": "rgb", "planarconfig": "separate"},
+        "ISYX",
+    ),
+    "imagej": (
+        (2, 3, 16, 20),
+        "uint16",
+        {"imagej": True, "metadata": {"axes": "TZYX", "unit": "um", "spacing": 2.0}},
+        "TZYX",
+    ),
     "imagej colours": ((4, 16, 20, 3), "uint8", {"imagej": True, "metadata": {"axes": "ZYXS"}}, "ZYXS"),
     "ome": (
         (2, 3, 16, 20),

@@ -6,7 +6,6 @@ import pytest
 import torch
 from torch import Tensor
 
-from fastreg import Restorer
 from fastreg.fidelities import L2
 from fastreg.operators import Blur, Downsample, LinearOperator, Mask
 from fastreg.priors import LeastSquares, Residual, UNet
@@ -47,7 +46,7 @@ STEP = torch.tensor([0.8, 0.6]).double()
 def test_the_implicit_gradient_is_that_of_a_long_solve(operator: str) -> None:
     problem, y, truth = toy(operator, LeastSquares)
     x = problem.operator.initial(y)
-    for _ in range(250):
+    for _ in range(150):
         x = forward_backward(problem, y, x, STEP)
     unrolled = gradients(problem.prior, (x - truth).square().mean())
     with torch.no_grad():
@@ -75,7 +74,7 @@ def test_an_implicit_prior_is_differentiated_with_its_own_jacobian() -> None:
     """That of x - N(x) is not symmetric."""
     problem, y, truth = toy("mask", Residual)
     x = problem.operator.initial(y)
-    for _ in range(250):
+    for _ in range(150):
         x = forward_backward(problem, y, x, STEP)
     unrolled = gradients(problem.prior, (x - truth).square().mean())
     with torch.no_grad():

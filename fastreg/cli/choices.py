@@ -78,6 +78,9 @@ PriorOption = Annotated[
 WeightOption = Annotated[
     float | None, typer.Option(help="Weight of the prior; from its model card, for this sigma, if not given.")
 ]
+MaxPixelsOption = Annotated[
+    int, typer.Option(min=1, help="Refuse files that say that they have more pixels, before they are decoded.")
+]
 IterationsOption = Annotated[
     int | None, typer.Option(min=1, help="Number of steps of the solver; from the model card if not given.")
 ]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -9,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from fastreg.cli import choices
+from fastreg.io.decoders import MAX_PIXELS
 
 if TYPE_CHECKING:
     from fastreg.batch.folder import Outcome, Picture
@@ -46,6 +48,13 @@ def restore(
             "letter (T, Z, C, …) for images that are restored one by one. If not given: as a TIFF says itself."
         ),
     ] = None,
+    max_pixels: choices.MaxPixelsOption = MAX_PIXELS,
+    strip_metadata: Annotated[
+        bool,
+        typer.Option(
+            "--strip-metadata", help="Write no metadata but what belongs to the colours: profile, gamma and primaries."
+        ),
+    ] = False,
     prior: choices.PriorOption = "auto",
     weight: choices.WeightOption = None,
     iterations: choices.IterationsOption = None,
@@ -82,11 +91,12 @@ def restore(
     prepared = compiled.prepare(restorer, precision, compile_mode, pixels, accept_drift)
     # what was asked for: what "auto" takes depends on how many images there are
     settings = {"version": __version__, "precision": precision, **restoring.settings(restorer, level)}
-    settings |= {"range": scale, "axes": axes}
+    settings |= {"range": scale, "axes": axes, "strip_metadata": strip_metadata}
     choices.say_drift(prepared)
 
     def read(path: Path) -> Picture:
-        return stacks.read(path, operator.measurement().dtype == "complex64", limits=scale, axes=axes)
+        picture = stacks.read(path, operator.measurement().dtype == "complex64", max_pixels, scale, axes)
+        return dataclasses.replace(picture, metadata=picture.metadata.stripped()) if strip_metadata else picture
 
     def work(picture: Picture) -> tuple[Picture, str]:
         if isinstance(picture, Image):

@@ -366,3 +366,20 @@ def test_another_number_of_images_does_not_restore_anew(run, photos, prior, tmp_
     code, out, _ = run(*common)
     assert (code, last(out)) == (0, "0 restored, 3 skipped (done before)")
     assert out.splitlines()[0].startswith("denoise with the prior tiny in bf16, ")
+
+
+def test_metadata_are_kept_or_stripped(run, prior, tmp_path):
+    own = Metadata(b"profile", b"<x:xmpmeta/>")
+    images.write(images.Image(np.full((3, 24, 32), 0.5, np.float32), metadata=own), tmp_path / "a.png")
+    common = ("--task", "denoise", "--sigma", 0.1, "--prior", prior, "--weight", 0.1, *QUICK)
+    assert run("restore", tmp_path / "a.png", "-o", tmp_path / "b.jpg", *common)[0] == 0
+    assert images.read(tmp_path / "b.jpg").metadata == own
+    # other settings make another output
+    assert "1 restored" in run("restore", tmp_path / "a.png", "-o", tmp_path / "b.jpg", *common, "--strip-metadata")[1]
+    assert images.read(tmp_path / "b.jpg").metadata == Metadata(b"profile")
+
+
+def test_large_images_are_refused(run, photos, prior, tmp_path):
+    common = ("--task", "denoise", "--sigma", 0.1, "--prior", prior, "--weight", 0.1, *QUICK)
+    code, _, err = run("restore", photos, "-o", tmp_path / "out", *common, "--max-pixels", 700)
+    assert (code, err.count("32 x 24 pixels, more than 700")) == (1, 3)

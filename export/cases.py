@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import math
 from collections.abc import Sequence
 from typing import Any
@@ -10,57 +9,18 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from fastreg.compiled import gates
-from fastreg.compiled.samples import photograph, sigmas
+from fastreg.compiled.samples import Sample, photograph, sigmas
 from fastreg.export.formats import Metadata
 from fastreg.kernels.precision import isolated
 from fastreg.models import WeightRule
-from fastreg.operators import LinearOperator, gaussian_psf
+from fastreg.operators import gaussian_psf
 from fastreg.restorer import Restorer
 
 #: Weight if the restorer has no rule: any value will do, since both solves use the same.
 _WEIGHT = 0.2
 
 
-@dataclasses.dataclass(frozen=True, eq=False)
-class Call:
-    """Arguments of a call, and the image and operator they were made of.
-
-    Parameters
-    ----------
-    name
-        Name and shape of the image.
-    clean
-        The image before it was degraded, ``[B, C, H, W]``.
-    y, sigma, weight, inputs
-        The arguments; `inputs` are those that the operator takes with each call, by name.
-    operator
-        The degradation.
-    """
-
-    name: str
-    clean: Tensor
-    y: Tensor
-    sigma: Tensor
-    weight: Tensor
-    inputs: dict[str, Tensor]
-    operator: LinearOperator
-
-    def eager(self, restorer: Restorer) -> Tensor:
-        """The same call of the eager float32 restorer."""
-        eager = Restorer(self.operator, restorer.fidelity, restorer.prior, restorer.solver).eval()
-        with torch.no_grad(), isolated():
-            return eager.solve(self.y, self.sigma, self.weight)
-
-
-@dataclasses.dataclass(frozen=True, eq=False)
-class Case(Call):
-    """A call and its reference result, from the eager float32 solve."""
-
-    reference: Tensor
-
-
-def make(restorer: Restorer, metadata: Metadata) -> list[Case]:
+def make(restorer: Restorer, metadata: Metadata) -> list[Sample]:
     """Cases for every remainder of the sides modulo three, batches of one and three, and the ends of the range of sigma.
 
     Parameters
@@ -88,15 +48,8 @@ def make(restorer: Restorer, metadata: Metadata) -> list[Case]:
     for k, (name, batch, height, width, levels) in enumerate(plan):
         if max(height, width) > spec["max"][2]:
             continue
-        call = degrade(restorer, metadata, name, (batch, height, width), levels[:batch], k)
-        fields = {field.name: getattr(call, field.name) for field in dataclasses.fields(call)}
-        cases.append(Case(**fields, reference=call.eager(restorer)))
+        cases.append(degrade(restorer, metadata, name, (batch, height, width), levels[:batch], k))
     return cases
-
-
-def conditioning(restorer: Restorer, case: Case) -> dict[str, float]:
-    """How far rounding alone moves the eager float32 solve of a case, see `fastreg.compiled.gates.conditioning`."""
-    return gates.conditioning(Restorer(case.operator, restorer.fidelity, restorer.prior, restorer.solver), case)
 
 
 def degrade(
@@ -106,8 +59,8 @@ def degrade(
     size: tuple[int, int, int],
     levels: Sequence[float],
     seed: int = 0,
-) -> Call:
-    """A measurement of a photograph, or of noise if the name is ``random``, and the other arguments of a call.
+) -> Sample:
+    """A call with a measurement of a photograph, or of noise if the name is ``random``.
 
     `size` is the batch, the height and the width of the measurement; there is one noise level for each entry.
     """
@@ -130,7 +83,8 @@ def degrade(
     weight: Tensor = rule(sigma)
     with torch.no_grad(), isolated():
         y = operator.observe(clean, sigma, generator).contiguous()
-    return Call(f"{name} {list(y.shape)}", clean, y, sigma, weight, inputs, operator)
+        reference = restorer.with_operator(operator).solve(y, sigma, weight)
+    return Sample(f"{name} {list(y.shape)}", operator, clean, y, sigma, weight, reference, inputs)
 
 
 def _mask(spec: dict[str, Any], batch: int, height: int, width: int, seed: int, generator: torch.Generator) -> Tensor:

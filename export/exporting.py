@@ -13,10 +13,11 @@ import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
+from fastreg.compiled.gates import Report
 from fastreg.compiled.restorer import CompiledRestorer
+from fastreg.compiled.samples import Sample
 from fastreg.export import cases as parity_cases
-from fastreg.export import formats, metadata, parity
-from fastreg.export.cases import Case
+from fastreg.export import formats, metadata
 from fastreg.export.formats import Bundle, ExportError, Format, Options
 from fastreg.export.loading import load
 from fastreg.io.atomic import replacing
@@ -44,7 +45,7 @@ class Exported:
     format: str
     size: int
     seconds: float
-    report: parity.Report
+    report: Report
 
 
 def export(
@@ -52,7 +53,7 @@ def export(
     path: str | os.PathLike[str],
     format: str = "aoti",
     options: Options | None = None,
-    cases: Sequence[Case] | None = None,
+    cases: Sequence[Sample] | None = None,
 ) -> Exported:
     """Write a restorer as an artefact, which runs without the code of fastreg, and in C++ without Python.
 
@@ -100,12 +101,12 @@ def export(
             words = " ".join(str(error).split())[:300]
             raise ExportError(f"this restorer cannot be exported to the format {format}: {words}") from error
         seconds = time.perf_counter() - start
-        report = parity.judge(load(temporary), cases, restorer)
+        report = load(temporary).judge(cases, restorer)
         if report.status == "failed":
             if not (options.accept_drift and report.finite):
                 raise ExportError(f"{format} differs from the eager solve and was not written: {report.summary()}")
             report = dataclasses.replace(report, status="drift accepted")
-        row.backend.stamp(temporary, parity.record(description, report))
+        row.backend.stamp(temporary, {**description, "parity": report.as_dict()})
         size = sum(file.stat().st_size for file in [temporary, *temporary.rglob("*")] if file.is_file())
     return Exported(path, format, size, seconds, report)
 

@@ -114,7 +114,7 @@ class Format:
     options
         Names of the `Options` it takes.
     module
-        The `Backend`.
+        The `Backend`: a module, or a value in one.
     packages
         Packages that it needs in addition to those of fastreg.
     """
@@ -129,9 +129,10 @@ class Format:
 
     @property
     def backend(self) -> Backend:
-        """The module of the format; it is imported only here, since it may need onnx."""
-        result: Any = importlib.import_module(f"fastreg.export.{self.module}")
-        return result  # type: ignore[no-any-return]
+        """What writes and reads the format; it is imported only here, since it may need onnx."""
+        module, _, name = self.module.partition(":")
+        result: Any = importlib.import_module(f"fastreg.export.{module}")
+        return getattr(result, name) if name else result  # type: ignore[no-any-return]
 
     def check(self, device: str, options: Options) -> None:
         """Raise `ValueError` if the format does not run on a device, does not take an option, or lacks a package."""
@@ -177,7 +178,7 @@ FORMATS: dict[str, Format] = {
             ".onnx",
             _ONNX_PRECISIONS,
             _ONNX,
-            "onnx_loop",
+            "onnx_whole:LOOP",
             _PACKAGES,
         ),
         Format(
@@ -186,7 +187,7 @@ FORMATS: dict[str, Format] = {
             ".onnx",
             _ONNX_PRECISIONS,
             _ONNX,
-            "onnx_unrolled",
+            "onnx_whole:UNROLLED",
             _PACKAGES,
         ),
         Format(

@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor
 
+from fastreg.compiled import gates
+from fastreg.compiled.gates import Report
+from fastreg.compiled.samples import Sample
 from fastreg.export import formats, forms, metadata
 from fastreg.export.formats import Metadata, Run
 from fastreg.operators.checks import as_numbers
-from fastreg.restorer import check_values, per_entry
+from fastreg.restorer import Restorer, check_values, per_entry
 
 #: Formats with the same kind of file.
 _WHOLE_ONNX = ("onnx", "onnx-unrolled", "triton-server")
@@ -88,6 +92,14 @@ class Artefact:
         values += [prepare[spec["content"]](spec, inputs[spec["name"]], y) for spec in wanted]
         with torch.no_grad():
             return self._run(values)
+
+    def judge(self, samples: Iterable[Sample], restorer: Restorer) -> Report:
+        """Compare the artefact with the eager float32 solve of the restorer that the samples were made with."""
+
+        def run(sample: Sample) -> Tensor:
+            return self(sample.y, sample.sigma, sample.weight, **sample.inputs)
+
+        return gates.verdict(run, samples, restorer, self.metadata["precision"])
 
     def _check_observations(self, y: Tensor) -> None:
         if not isinstance(y, Tensor):

@@ -8,27 +8,27 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from fastreg.export import onnx_loop, onnx_session
 from fastreg.export.formats import Bundle, Metadata, Run
 from fastreg.export.forms import is_complex
+from fastreg.export.onnx_whole import LOOP
 
 
 def write(bundle: Bundle, path: Path) -> None:
     """Make the folder."""
     name = f"fastreg_{bundle.metadata['task']}"
     (path / name / "1").mkdir(parents=True)
-    onnx_loop.write(bundle, path / name / "1" / "model.onnx")
+    LOOP.write(bundle, path / name / "1" / "model.onnx")
     (path / name / "config.pbtxt").write_text(configuration(name, bundle.metadata, bundle.options.instances))
 
 
 def stamp(path: Path, description: Metadata) -> None:
     """Replace the metadata, which is in the ONNX file."""
-    onnx_session.stamp(_model(path), description)
+    LOOP.stamp(_model(path), description)
 
 
 def open(path: Path, device: str | None) -> tuple[Metadata, Run]:
     """Load the ONNX file of the repository as the server does, with onnxruntime."""
-    return onnx_loop.open(_model(path), device)
+    return LOOP.open(_model(path), device)
 
 
 def configuration(name: str, description: Metadata, instances: int) -> str:

@@ -7,11 +7,11 @@ import os
 import torch
 
 from fastreg import models
-from fastreg.export import cases, parity
+from fastreg.compiled.gates import Report
+from fastreg.export import cases
 from fastreg.export.formats import Metadata
 from fastreg.export.loading import Artefact, load
 from fastreg.export.metadata import weight_rule
-from fastreg.export.parity import Report
 from fastreg.fidelities import FIDELITIES
 from fastreg.operators import OPERATORS, LinearOperator
 from fastreg.parts import build
@@ -45,7 +45,7 @@ def verify(
     """
     artefact = load(path, device)
     restorer = rebuild(artefact, prior)
-    return parity.judge(artefact, cases.make(restorer, artefact.metadata), restorer)
+    return artefact.judge(cases.make(restorer, artefact.metadata), restorer)
 
 
 def rebuild(artefact: Artefact, prior: str | os.PathLike[str] | None = None) -> Restorer:

@@ -14,8 +14,8 @@ from fastreg.cli import choices
 from fastreg.tasks import takers
 
 if TYPE_CHECKING:
+    from fastreg.compiled.samples import Sample
     from fastreg.export import Exported, Options
-    from fastreg.export.cases import Call
     from fastreg.restorer import Restorer
 
 #: What calls are timed on, height and width of the observation in pixels.
@@ -213,17 +213,17 @@ def _described(made: Exported) -> dict[str, Any]:
     }
 
 
-def _timed(made: Exported, call: Call, restorer: Restorer, rounds: int) -> dict[str, float]:
+def _timed(made: Exported, call: Sample, restorer: Restorer, rounds: int) -> dict[str, float]:
     """Seconds to load, for the first call, and medians of the following ones and of eager calls in between."""
     from fastreg.export import load
 
     loading, artefact = _seconds(lambda: load(made.path))
     first, _ = _seconds(lambda: artefact(call.y, call.sigma, call.weight, **call.inputs))
-    call.eager(restorer)  # an eager solve computes some things only once
+    eager = restorer.with_operator(call.operator)
     times: dict[str, list[float]] = {"p50_s": [], "eager_s": []}
     for _ in range(rounds):
         times["p50_s"].append(_seconds(lambda: artefact(call.y, call.sigma, call.weight, **call.inputs))[0])
-        times["eager_s"].append(_seconds(lambda: call.eager(restorer))[0])
+        times["eager_s"].append(_seconds(lambda: eager(call.y, call.sigma, call.weight))[0])
     return {"load_s": loading, "first_s": first, **{key: statistics.median(values) for key, values in times.items()}}
 
 

@@ -11,7 +11,7 @@ from __future__ import annotations
 import copy
 import dataclasses
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 import numpy as np
@@ -19,7 +19,7 @@ import torch
 from torch import Tensor
 
 from fastreg import metrics
-from fastreg.compiled.samples import samples
+from fastreg.compiled.samples import Sample, samples
 from fastreg.kernels.precision import isolated
 from fastreg.restorer import Restorer
 
@@ -129,15 +129,27 @@ def judge(
     """
     if precision not in GATES:
         raise ValueError(f"precision must be one of {', '.join(GATES)}, got {precision!r}")
-    rows = []
-    for sample in samples(restorer, images, levels):
-        judged = fast.with_operator(sample.operator)
+
+    def run(sample: Sample) -> Tensor:
         with torch.no_grad(), isolated(fast.precision == "tf32"):
-            x = judged.solve(sample.y, sample.sigma, sample.weight)
-        row = compare(sample.name, sample.sigma, x, sample.reference, sample.clean)
-        if outside(row, precision):
+            return fast.with_operator(sample.operator).solve(sample.y, sample.sigma, sample.weight)
+
+    return verdict(run, samples(restorer, images, levels), restorer, precision)
+
+
+def verdict(run: Callable[[Sample], Tensor], judged: Iterable[Sample], restorer: Restorer, precision: str) -> Report:
+    """Compare any program with the references of samples of an eager float32 restorer.
+
+    Where a float32 program is outside the gates, the report also says how far rounding alone moves the eager solve.
+    """
+    rows = []
+    for sample in judged:
+        row = compare(sample.name, sample.sigma, run(sample), sample.reference, sample.clean)
+        if precision == "ieee" and row["rms"] is not None and _excess(row, GATES[precision]) > 1:
             row.update(conditioning(restorer, sample))
         rows.append(row)
+    if not rows:
+        raise ValueError("there is nothing to judge on: expected at least one image")
     return report(rows, precision)
 
 
@@ -168,12 +180,7 @@ def report(rows: Sequence[dict[str, Any]], precision: str) -> Report:
     return dataclasses.replace(found, own_rms=found.cases[found.worst].get("own_rms")) if finite else found
 
 
-def outside(row: dict[str, Any], precision: str) -> bool:
-    """Whether a float32 solve of an image is outside the gates, so that its `conditioning` should be measured."""
-    return precision == "ieee" and row["rms"] is not None and _excess(row, GATES[precision]) > 1
-
-
-def conditioning(restorer: Restorer, sample: Any) -> dict[str, float]:
+def conditioning(restorer: Restorer, sample: Sample) -> dict[str, float]:
     """How far rounding alone moves the eager float32 solve of a sample, as entries ``own_rms`` and ``own_psnr`` of its row.
 
     Every step of a solve amplifies rounding, most of all with a ReLU network. The result is compared with the same solve in

@@ -22,7 +22,23 @@ _SIZE = (96, 108)
 
 
 class Sample(NamedTuple):
-    """A call with images ``[B, C, H, W]``, noise levels and weights ``[B]``, and what the eager float32 solve makes of it."""
+    """The arguments of a call, what they were made of, and what the eager float32 solve makes of them.
+
+    Parameters
+    ----------
+    name
+        Name and shape of the image.
+    operator
+        The degradation.
+    clean
+        The image before it was degraded, ``[B, C, H, W]``.
+    y, sigma, weight
+        The measurement, noise levels and weights ``[B]``.
+    reference
+        The result of the eager solve.
+    inputs
+        Tensors of the operator that an exported program takes with each call.
+    """
 
     name: str
     operator: LinearOperator
@@ -31,6 +47,7 @@ class Sample(NamedTuple):
     sigma: Tensor
     weight: Tensor
     reference: Tensor
+    inputs: dict[str, Tensor]
 
 
 def samples(
@@ -56,7 +73,7 @@ def samples(
             weight: Tensor = restorer.weight_rule(sigma)
             reference = restorer.with_operator(operator).solve(y, sigma, weight)
         label = f"{name} {list(y.shape)} at sigma {float(sigma[0]):.3g}"
-        yield Sample(label, operator, clean, y, sigma, weight, reference)
+        yield Sample(label, operator, clean, y, sigma, weight, reference, {})
 
 
 def sigmas(rule: WeightRule | None) -> tuple[float, float]:

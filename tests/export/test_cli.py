@@ -47,7 +47,7 @@ def test_export_and_verify(run, model, tmp_path):
 
 def test_all_formats_against_one_reference(run, model, made, tmp_path, monkeypatch):
     """The table has a row for each format; here one is refused, and the others stand in for themselves."""
-    from fastreg.export import FORMATS, ExportError, aoti, onnx_loop, onnx_step, onnx_unrolled
+    from fastreg.export import FORMATS, ExportError, aoti, onnx_step, onnx_whole
 
     good = made("denoise", "onnx").path
 
@@ -57,8 +57,8 @@ def test_all_formats_against_one_reference(run, model, made, tmp_path, monkeypat
     def impossible(bundle, path):
         raise ExportError("no compiler")
 
-    monkeypatch.setattr(onnx_loop, "write", copied)
-    monkeypatch.setattr(onnx_unrolled, "write", copied)
+    monkeypatch.setattr(onnx_whole.LOOP, "write", copied)
+    monkeypatch.setattr(onnx_whole.UNROLLED, "write", copied)
     monkeypatch.setattr(onnx_step, "write", impossible)
     monkeypatch.setattr(aoti, "write", impossible)
     code, out, err = run(

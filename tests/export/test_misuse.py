@@ -113,12 +113,11 @@ def broken(restorers, made, monkeypatch):
 
     The exporter hands out the good artefacts that are there already: to trace once more for each test takes half a minute.
     """
-    from fastreg.export import onnx_loop, triton_server
+    from fastreg.export.onnx_whole import LOOP
 
     restorer = copy.deepcopy(restorers["denoise"])
     restorer.prior.weights[0][0, 0, 0, 0] += 1.0
-    monkeypatch.setattr(onnx_loop, "write", lambda bundle, path: shutil.copy(made("denoise", "onnx").path, path))
-    assert triton_server.onnx_loop is onnx_loop
+    monkeypatch.setattr(LOOP, "write", lambda bundle, path: shutil.copy(made("denoise", "onnx").path, path))
     return restorer
 
 
@@ -169,9 +168,10 @@ def test_verify_finds_drift(broken, made, tmp_path):
 
 
 def test_drift_is_no_excuse_for_nan(made, restorers, tmp_path, monkeypatch):
-    from fastreg.export import loading, onnx_loop
+    from fastreg.export import loading
+    from fastreg.export.onnx_whole import LOOP
 
-    monkeypatch.setattr(onnx_loop, "write", lambda bundle, path: shutil.copy(made("denoise", "onnx").path, path))
+    monkeypatch.setattr(LOOP, "write", lambda bundle, path: shutil.copy(made("denoise", "onnx").path, path))
     call = loading.Artefact.__call__
 
     def with_nan(self, *arguments, **given):

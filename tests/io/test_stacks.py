@@ -1,15 +1,12 @@
 """Stacks of images survive a round trip through every kind of file, and what is not clear is refused."""
 
 import dataclasses
-import io
 
 import numpy as np
 import pytest
 import tifffile
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
-from fastreg.io import images, stacks
+from fastreg.io import stacks
 
 RANDOM = np.random.default_rng(0)
 

@@ -27,6 +27,30 @@ _INFLATERS: dict[int, Callable[[], Any]] = {
     32946: zlib.decompressobj,
     34925: lzma.LZMADecompressor,
 }
+#: Tags of TIFF that say how samples are stored.
+_STORAGE = {
+    254,
+    255,
+    256,
+    257,
+    258,
+    259,
+    262,
+    266,
+    273,
+    277,
+    278,
+    279,
+    284,
+    292,
+    293,
+    317,
+    320,
+    *range(322, 326),
+    338,
+    339,
+}
+_STORAGE |= {347, *range(512, 522), 529, 530, 531, 532}
 #: Compressions of TIFF that change samples: JPEG of all kinds, JPEG 2000, WebP, JPEG XR, JPEG XL.
 _LOSSY = {6, 7, 22610, 34892, 33003, 33004, 33005, 34712, 50001, 34927, 50002, 52546}
 
@@ -129,10 +153,11 @@ def decode_tiff(data: bytes, max_pixels: int = MAX_PIXELS) -> Decoded:
         check_size(page.tilewidth, page.tilelength, max_pixels)
         if page.photometric not in (0, 1, 2, 3, 6):
             raise ValueError(f"its colours are {page.photometric.name}, expected grey or RGB")
-        described = metadata.from_directory(directories.parse_at(data, page.offset, file.byteorder, file.is_bigtiff))
+        tags = directories.parse_at(data, page.offset, file.byteorder, file.is_bigtiff)
+        described = metadata.from_directory(tags)
         lossy = int(page.compression) in _LOSSY
         if page.photometric in (3, 6) or page.bitspersample == 1:  # palettes, JPEG inside TIFF, black and white
-            return _by_libtiff(data, max_pixels, described, lossy)
+            return Decoded(_by_libtiff(data, max_pixels, tags), described, lossy=lossy)
         if page.bitspersample not in (8, 16, 32, 64):
             raise ValueError(f"its samples have {page.bitspersample} bits, expected 8 or 16, or floating point")
         check_channels(page, page.samplesperpixel)
@@ -148,7 +173,7 @@ def decode_tiff(data: bytes, max_pixels: int = MAX_PIXELS) -> Decoded:
                 raise ValueError(
                     f"it is compressed with {page.compression.name}, which needs `pip install imagecodecs`"
                 ) from error
-            return _by_libtiff(data, max_pixels, described, lossy)
+            return Decoded(_by_libtiff(data, max_pixels, tags), described, lossy=lossy)
         samples = np.moveaxis(samples, 0, -1) if page.axes == "SYX" else samples.reshape(*samples.shape[:2], -1)
         if page.photometric == 0:
             samples = np.invert(samples) if samples.dtype.kind == "u" else 1 - samples
@@ -208,9 +233,12 @@ def _pillow_metadata(info: dict[str, Any]) -> Metadata:
     )
 
 
-def _by_libtiff(data: bytes, max_pixels: int, described: Metadata, lossy: bool) -> Decoded:
-    """Decode a TIFF file with Pillow, which turns it as well."""
-    return decode_pillow(data, max_pixels)._replace(metadata=dataclasses.replace(described, orientation=1), lossy=lossy)
+def _by_libtiff(data: bytes, max_pixels: int, tags: directories.Directory) -> np.ndarray:
+    """Decode a TIFF file with Pillow, which sees no tags but those of storage: neither does it turn the image."""
+    if data[2:4] in (b"*\0", b"\0*"):
+        stored = dataclasses.replace(tags.only(lambda tag: tag in _STORAGE), children={})
+        data = directories.with_first(data, stored)
+    return decode_pillow(data, max_pixels).samples
 
 
 def check_segments(data: bytes | mmap.mmap, page: Any) -> None:

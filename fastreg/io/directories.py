@@ -115,9 +115,14 @@ def append(data: bytes, extra: Directory) -> bytes:
     (following,) = struct.unpack_from(
         order + "I", data, start + 2 + 12 * struct.unpack_from(order + "H", data, start)[0]
     )
-    merged = Directory(order, {**own.entries, **extra.entries}, extra.children)
+    return with_first(data, Directory(order, {**own.entries, **extra.entries}, extra.children), following)
+
+
+def with_first(data: bytes, directory: Directory, following: int = 0) -> bytes:
+    """A TIFF file with another first directory; `following` is the place of the next one, or zero."""
     data += bytes(len(data) % 2)
-    return data[:4] + struct.pack(order + "I", len(data)) + data[8:] + _build(merged, len(data), following)
+    start = struct.pack(directory.order + "I", len(data))
+    return data[:4] + start + data[8:] + _build(directory, len(data), following)
 
 
 def _build(directory: Directory, offset: int, following: int) -> bytes:

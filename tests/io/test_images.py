@@ -200,8 +200,11 @@ def test_tiff_variants(tmp_path):
     np.testing.assert_array_equal(images.read(tmp_path / "big.tif").pixels, expected)
     tifffile.imwrite(tmp_path / "inverted.tif", 255 - samples[..., 0], photometric="miniswhite")
     np.testing.assert_array_equal(images.read(tmp_path / "inverted.tif").pixels, expected[:1])
-    Pillow.fromarray(samples).save(tmp_path / "lzw.tif", compression="tiff_lzw")
-    np.testing.assert_array_equal(images.read(tmp_path / "lzw.tif").pixels, expected)
+    for compression in ("tiff_lzw", "packbits"):
+        Pillow.fromarray(samples).save(tmp_path / "a.tif", compression=compression, tiffinfo={274: 6})
+        turned = images.read(tmp_path / "a.tif")
+        np.testing.assert_array_equal(turned.pixels, np.rot90(expected, -1, (1, 2)))
+        assert turned.metadata.orientation == 1
     image = make(3, "uint8", with_alpha=True)
     images.write(images.Image(image.pixels, image.alpha, premultiplied=True), tmp_path / "premultiplied.tif")
     assert images.read(tmp_path / "premultiplied.tif").premultiplied

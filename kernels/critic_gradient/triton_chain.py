@@ -68,22 +68,25 @@ def energy_and_gradient(
     height, width = ((size - weights[last].shape[2 + d]) // strides[last] + 1 for d, size in enumerate(sizes[last]))
     count = weights[last].shape[0] * height * width
 
-    def target(k: int) -> tuple[Tensor, float]:
-        """Where the cotangent at the input of layer k goes, and what it is multiplied by."""
-        if k == 0:
-            return gradient.permute(0, 2, 3, 1), 1 / count
-        shape = (x.shape[0], *sizes[k], weights[k].shape[1])
-        return torch.empty(shape, dtype=weights[k].dtype, device=x.device), 1.0
+    def target(k: int) -> tuple[Tensor, int]:
+        """Where the cotangent at the input of layer k goes, and what it is divided by.
 
-    cotangent, scale = target(last)
+        A whole number: in a program with open sizes it is symbolic, and the compiler takes every symbol for a whole number.
+        """
+        if k == 0:
+            return gradient.permute(0, 2, 3, 1), count
+        shape = (x.shape[0], *sizes[k], weights[k].shape[1])
+        return torch.empty(shape, dtype=weights[k].dtype, device=x.device), 1
+
+    cotangent, divisor = target(last)
     before = activation if last > 0 else "none"
-    sums = last_layer(a, saved, weights[last], strides[last], (height, width), before, cotangent, scale)
+    sums = last_layer(a, saved, weights[last], strides[last], (height, width), before, cotangent, divisor)
     energy = sums / count + biases[last].float().mean()
     for k in range(last - 1, -1, -1):
-        output, scale = target(k)
+        output, divisor = target(k)
         before = activation if k > 0 else "none"
         saved, bits = kept[k - 1] if k > 0 else (output, output)
-        backward_layer(cotangent, weights[k], strides[k], before, saved, bits, output, scale, precision)
+        backward_layer(cotangent, weights[k], strides[k], before, saved, bits, output, divisor, precision)
         cotangent = output
     return energy, gradient
 
@@ -113,7 +116,7 @@ def forward_layer(
 
 def backward_layer(
     cotangent: Tensor, weight: Tensor, stride: int, before: str, saved: Tensor, bits: Tensor, output: Tensor,
-    scale: float, precision: str,
+    divisor: int, precision: str,
 ) -> None:  # fmt: skip
     """Fill `output` ``[B, H, W, C]`` with the cotangent at the input of a layer, through the activation `before` it."""
     outputs, inputs, tall, wide = weight.shape
@@ -123,7 +126,7 @@ def backward_layer(
     blocks = _blocks(classes[0] * classes[1], config["M"]), _blocks(inputs, config["N"])
     wrap_triton(backward_kernel)[(batch * stride * stride * blocks[0] * blocks[1],)](
         cotangent, weight.permute(2, 3, 0, 1).contiguous(), saved, bits, output, height, width,
-        *cotangent.shape[1:3], *classes, *blocks, *output.stride(), scale,
+        *cotangent.shape[1:3], *classes, *blocks, *output.stride(), divisor,
         INPUTS=inputs, OUTPUTS=outputs, HEIGHT=tall, WIDTH=wide, STRIDE=stride,
         ACTIVATION=CODES[before], SLOPE=LEAKY_SLOPE, PRECISION=operands(precision), **config,
     )  # fmt: skip
@@ -137,7 +140,7 @@ def last_layer(
     size: tuple[int, int],
     before: str,
     output: Tensor,
-    scale: float,
+    divisor: int,
 ) -> Tensor:
     """Fill `output` with the cotangent at the input of the last layer; the sums of the scores ``[B]`` without the bias."""
     batch, height, width, inputs = x.shape
@@ -150,7 +153,7 @@ def last_layer(
     partial = torch.empty((batch, blocks), dtype=torch.float32, device=x.device)
     wrap_triton(last_layer_kernel)[(batch * blocks,)](
         x, saved, weight.float().sum(0).permute(1, 2, 0).contiguous(), output, partial, height, width, *size, blocks,
-        *x.stride(), *output.stride(), scale, INPUTS=inputs, HEIGHT=tall, WIDTH=wide, STRIDE=stride,
+        *x.stride(), *output.stride(), divisor, INPUTS=inputs, HEIGHT=tall, WIDTH=wide, STRIDE=stride,
         ACTIVATION=CODES[before], SLOPE=LEAKY_SLOPE, M=pixels, N=wide_enough, **config,
     )  # fmt: skip
     return partial.sum(1)

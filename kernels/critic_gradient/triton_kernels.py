@@ -139,12 +139,12 @@ def transposed_sum(
 @triton.jit
 def backward_kernel(
     cotangent, weight, saved, bits, output, height, width, from_height, from_width, class_height, class_width,
-    pixel_blocks, channel_blocks, out_entry, out_row, out_column, out_channel, scale,
+    pixel_blocks, channel_blocks, out_entry, out_row, out_column, out_channel, count,
     INPUTS: tl.constexpr, OUTPUTS: tl.constexpr, HEIGHT: tl.constexpr, WIDTH: tl.constexpr, STRIDE: tl.constexpr,
     ACTIVATION: tl.constexpr, SLOPE: tl.constexpr, PRECISION: tl.constexpr,
     M: tl.constexpr, N: tl.constexpr, K: tl.constexpr,
 ):  # fmt: skip
-    """``scale * f'(z) * (transpose of w)(cotangent)``: from `OUTPUTS` channels back to `INPUTS`.
+    """``f'(z) * (transpose of w)(cotangent) / count``: from `OUTPUTS` channels back to `INPUTS`.
 
     With a stride, pixels of one residue modulo the stride see the same taps, and no others: a program takes pixels of one
     residue, so that no product with zero is computed.
@@ -180,7 +180,7 @@ def backward_kernel(
         positive = (word[:, :, None] >> tl.arange(0, 32)[None, None, :]) & 1
         total = derivative(total, tl.reshape(positive, (M, N)), ACTIVATION, SLOPE)
     at = entry * out_entry + (row * out_row + column * out_column)[:, None] + (channel * out_channel)[None, :]
-    tl.store(output + at, (total * scale).to(output.dtype.element_ty), mask=mask)
+    tl.store(output + at, (total / count).to(output.dtype.element_ty), mask=mask)
 
 
 @triton.jit
@@ -207,7 +207,7 @@ def used_taps(
 @triton.jit
 def last_layer_kernel(
     x, saved, weight, output, partial, height, width, from_height, from_width, pixel_blocks,
-    x_entry, x_row, x_column, x_channel, out_entry, out_row, out_column, out_channel, scale,
+    x_entry, x_row, x_column, x_channel, out_entry, out_row, out_column, out_channel, count,
     INPUTS: tl.constexpr, HEIGHT: tl.constexpr, WIDTH: tl.constexpr, STRIDE: tl.constexpr,
     ACTIVATION: tl.constexpr, SLOPE: tl.constexpr, M: tl.constexpr, N: tl.constexpr,
 ):  # fmt: skip
@@ -233,4 +233,4 @@ def last_layer_kernel(
         value = tl.load(saved + at, mask=mask, other=0.0).to(tl.float32)
     used = derivative(used, value, ACTIVATION, SLOPE)
     at = entry * out_entry + (row * out_row + column * out_column)[:, None] + (channel * out_channel)[None, :]
-    tl.store(output + at, (used * scale).to(output.dtype.element_ty), mask=mask)
+    tl.store(output + at, (used / count).to(output.dtype.element_ty), mask=mask)

@@ -107,8 +107,15 @@ def prepare(
         compiled = compile == "always" or (compile == "auto" and pays(restorer, candidate, pixels))
         if candidate == "ieee":
             return CompiledRestorer(restorer) if compiled else restorer
-        fast = CompiledRestorer(restorer, candidate) if compiled else rounded(restorer, candidate)
-        fast.report = gates.judge(fast, restorer, candidate)
+        fast: Restorer = rounded(restorer, candidate)
+        if precision == "auto":  # before minutes are spent on compiling it
+            fast.report = gates.judge(fast, restorer, candidate, to_the_end=False)
+            if fast.report.status == "failed":
+                continue
+        if compiled:
+            fast = CompiledRestorer(restorer, candidate)
+        if fast.report is None:
+            fast.report = gates.judge(fast, restorer, candidate)
         if precision != "auto":
             fast.report = _accepted(fast.report, candidate, accept_drift)
         if fast.report.status != "failed":

@@ -105,6 +105,7 @@ def judge(
     precision: str,
     images: Sequence[Tensor] | None = None,
     levels: Sequence[float] | None = None,
+    to_the_end: bool = True,
 ) -> Report:
     """Compare a restorer with the eager float32 restorer it was made of, by the gates of its precision.
 
@@ -121,6 +122,8 @@ def judge(
     levels
         Noise levels, assigned to the images in turn; if not given, the ends and the middle of the range that the weight was
         tuned for.
+    to_the_end
+        Judge all images, also after one that is outside the gates.
 
     Raises
     ------
@@ -134,10 +137,16 @@ def judge(
         with torch.no_grad(), isolated(fast.precision == "tf32"):
             return fast.with_operator(sample.operator).solve(sample.y, sample.sigma, sample.weight)
 
-    return verdict(run, samples(restorer, images, levels), restorer, precision)
+    return verdict(run, samples(restorer, images, levels), restorer, precision, to_the_end)
 
 
-def verdict(run: Callable[[Sample], Tensor], judged: Iterable[Sample], restorer: Restorer, precision: str) -> Report:
+def verdict(
+    run: Callable[[Sample], Tensor],
+    judged: Iterable[Sample],
+    restorer: Restorer,
+    precision: str,
+    to_the_end: bool = True,
+) -> Report:
     """Compare any program with the references of samples of an eager float32 restorer.
 
     Where a float32 program is outside the gates, the report also says how far rounding alone moves the eager solve.
@@ -145,9 +154,12 @@ def verdict(run: Callable[[Sample], Tensor], judged: Iterable[Sample], restorer:
     rows = []
     for sample in judged:
         row = compare(sample.name, sample.sigma, run(sample), sample.reference, sample.clean)
-        if precision == "ieee" and row["rms"] is not None and _excess(row, GATES[precision]) > 1:
+        outside = _excess(row, GATES[precision]) > 1
+        if outside and precision == "ieee" and row["rms"] is not None:
             row.update(conditioning(restorer, sample))
         rows.append(row)
+        if outside and not to_the_end:
+            break
     if not rows:
         raise ValueError("there is nothing to judge on: expected at least one image")
     return report(rows, precision)

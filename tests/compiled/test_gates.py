@@ -157,6 +157,15 @@ def test_auto_takes_the_fastest_that_passes(error: float, chosen: str, monkeypat
     assert prepared.precision == chosen
     assert (prepared is run) == (chosen == "ieee")
     assert prepare(run, "auto", pixels=1000) is run  # judging would take longer
+    made: list[str] = []
+
+    def compiled(restorer: Restorer, precision: str = "ieee") -> Restorer:
+        made.append(precision)
+        return Off(restorer, 0.0, precision)
+
+    monkeypatch.setattr(choosing, "CompiledRestorer", compiled)
+    assert prepare(run, "auto", "always").precision == chosen
+    assert made == [chosen]  # a precision that fails is not compiled
     critic = restorer()
     assert prepare(critic, "auto") is critic
 

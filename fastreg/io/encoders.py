@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import io
 from typing import TYPE_CHECKING, Any
 
@@ -30,10 +31,19 @@ def encode(image: Image, suffix: str) -> tuple[bytes, tuple[str, ...]]:
         raise ValueError(f"its ending is {suffix or 'missing'}, expected one of {', '.join(ENCODERS)}")
     if image.is_complex:
         raise ValueError("it is a measurement of complex numbers, not an image")
+    if image.premultiplied and image.alpha is not None and suffix not in (".tif", ".tiff"):
+        image = _straight(image, image.alpha)
     data, lost = ENCODERS[suffix](image)
     if np.dtype(image.dtype).itemsize > {".png": 2, ".jpg": 1, ".jpeg": 1, ".webp": 1}.get(suffix, 8):
         lost = ("depth", *lost)
     return data, tuple(dict.fromkeys((*image.metadata.lost, *lost)))
+
+
+def _straight(image: Image, alpha: np.ndarray) -> Image:
+    """An image whose colours are no longer multiplied by alpha."""
+    opacity = alpha / np.float32(np.iinfo(alpha.dtype).max if alpha.dtype.kind == "u" else 1)
+    pixels = np.divide(image.pixels, opacity, out=np.zeros_like(image.pixels), where=opacity > 0)
+    return dataclasses.replace(image, pixels=pixels.clip(0, 1), premultiplied=False)
 
 
 def _npy(image: Image) -> tuple[bytes, tuple[str, ...]]:

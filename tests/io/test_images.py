@@ -210,6 +210,19 @@ def test_tiff_variants(tmp_path):
     assert images.read(tmp_path / "premultiplied.tif").premultiplied
 
 
+def test_colours_multiplied_by_alpha_are_divided_for_formats_that_hold_none(tmp_path):
+    colours, opacity = np.full((3, 24, 32), 0.5, np.float32), np.full((24, 32), 100, np.uint8)
+    opacity[:4] = 0
+    image = images.Image(colours * (opacity / np.float32(255)), opacity, premultiplied=True)
+    for name in ("a.png", "a.webp", "a.npy", "a.tif"):
+        images.write(image, tmp_path / name)
+        back = images.read(tmp_path / name)
+        assert back.premultiplied == (name == "a.tif")
+        np.testing.assert_array_equal(back.alpha, opacity)
+        expected = image.pixels if back.premultiplied else colours * (opacity > 0)
+        np.testing.assert_allclose(back.pixels, expected, atol=2 / 255)
+
+
 def test_read_rgb8(tmp_path):
     image = make(1, "uint8", with_alpha=True)
     images.write(image, tmp_path / "a.png")

@@ -10,12 +10,10 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from fastreg.io import decoders, stacks
+from fastreg.io import decoders, files
 from fastreg.io.atomic import replacing
-from fastreg.io.images import SUFFIXES, Image
-from fastreg.io.stacks import Stack
-
-Picture = Image | Stack
+from fastreg.io.files import Picture
+from fastreg.io.images import SUFFIXES
 
 
 class Source(NamedTuple):
@@ -136,7 +134,7 @@ def run(
     jobs
         See `plan`.
     read
-        Reads an input, see `fastreg.io.stacks.read`.
+        Reads an input, see `fastreg.io.files.read`.
     restore
         From an image or stack to another and a remark to print; an exception fails the job.
     settings
@@ -191,7 +189,7 @@ def _do(
     job.target.parent.mkdir(parents=True, exist_ok=True)
     _write_note(note, origin)
     try:
-        stacks.write(image, job.target)
+        files.write(image, job.target)
     except ValueError:
         if not job.target.exists():
             note.unlink(missing_ok=True)

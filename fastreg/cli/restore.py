@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -13,7 +12,8 @@ from fastreg.cli import choices
 from fastreg.io.decoders import MAX_PIXELS
 
 if TYPE_CHECKING:
-    from fastreg.batch.folder import Outcome, Picture
+    from fastreg.batch.folder import Outcome
+    from fastreg.io.files import Picture
 
 
 def restore(
@@ -77,8 +77,8 @@ def restore(
     """
     from fastreg import __version__, compiled, tasks
     from fastreg.batch import folder, restoring
+    from fastreg.io import files
     from fastreg.io import inputs as parsing
-    from fastreg.io import stacks
     from fastreg.io.images import Image
 
     level = tasks.noise_level(task, sigma)
@@ -95,8 +95,8 @@ def restore(
     choices.say_drift(prepared)
 
     def read(path: Path) -> Picture:
-        picture = stacks.read(path, operator.measurement().dtype == "complex64", max_pixels, scale, axes)
-        return dataclasses.replace(picture, metadata=picture.metadata.stripped()) if strip_metadata else picture
+        picture = files.read(path, operator.measurement().dtype == "complex64", max_pixels, scale, axes)
+        return picture.stripped() if strip_metadata else picture
 
     def work(picture: Picture) -> tuple[Picture, str]:
         if isinstance(picture, Image):

@@ -78,7 +78,7 @@ def count_pixels(path: Path) -> int:
                     page = tiff.pages.first
                     return int(len(tiff.pages) * page.imagewidth * page.imagelength)
             file.seek(0)
-            with warnings.catch_warnings(), _open(file) as image:
+            with warnings.catch_warnings(), open_pillow(file) as image:
                 warnings.simplefilter("ignore")
                 return int(image.width * image.height)
     except Exception:  # whoever reads the file will say what is wrong with it
@@ -119,7 +119,7 @@ def decode_npy(data: bytes, max_pixels: int = MAX_PIXELS) -> Decoded:
 def decode_pillow(data: bytes, max_pixels: int = MAX_PIXELS) -> Decoded:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # of damaged files that are read all the same
-        with _open(io.BytesIO(data)) as image:
+        with open_pillow(io.BytesIO(data)) as image:
             check_size(image.width, image.height, max_pixels)
             frames = getattr(image, "n_frames", 1)
             if frames > 1:
@@ -199,7 +199,7 @@ def check_channels(page: Any, count: int) -> None:
         )
 
 
-def _open(file: BinaryIO) -> Any:
+def open_pillow(file: BinaryIO) -> Any:
     """A file that Pillow decodes, without the limit on sizes that it has for the whole process."""
     from PIL.JpegImagePlugin import JpegImageFile
     from PIL.PngImagePlugin import PngImageFile

@@ -15,7 +15,7 @@ from typing import NamedTuple
 #: Tags whose value is the place of another directory: camera, place, interoperability.
 EXIF, GPS, INTEROPERABILITY = 34665, 34853, 40965
 #: Bytes of a value of each type.
-SIZES = {1: 1, 2: 1, 3: 2, 4: 4, 5: 8, 6: 1, 7: 1, 8: 2, 9: 4, 10: 8, 11: 4, 12: 8}
+SIZES = {1: 1, 2: 1, 3: 2, 4: 4, 5: 8, 6: 1, 7: 1, 8: 2, 9: 4, 10: 8, 11: 4, 12: 8, 13: 4, 16: 8, 17: 8, 18: 8}
 
 
 class Entry(NamedTuple):

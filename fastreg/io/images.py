@@ -84,6 +84,10 @@ class Image:
         """Whether this is a measurement of complex numbers."""
         return self.dtype in _COMPLEX
 
+    def stripped(self) -> Image:
+        """The image without metadata, but for what says how its samples are to be shown."""
+        return dataclasses.replace(self, metadata=self.metadata.stripped())
+
     @property
     def grey_step(self) -> float:
         """Distance of two neighbouring grey levels in units of [0, 1]."""

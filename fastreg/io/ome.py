@@ -16,7 +16,18 @@ _PLANE = (
     *("PositionX", "PositionXUnit", "PositionY", "PositionYUnit", "PositionZ", "PositionZUnit"),
 )
 #: Elements that are written again; others are lost.
-_KEPT = {"OME", "Image", "Pixels", "Channel", "Plane", "TiffData", "UUID", "Description", "AcquisitionDate"}
+_KEPT = {
+    "OME",
+    "Image",
+    "Pixels",
+    "Channel",
+    "LightPath",
+    "Plane",
+    "TiffData",
+    "UUID",
+    "Description",
+    "AcquisitionDate",
+}
 
 
 def parse(xml: str) -> tuple[dict[str, Any], tuple[str, ...]]:

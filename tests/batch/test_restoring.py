@@ -10,10 +10,12 @@ from skimage import data
 
 import fastreg
 from fastreg import metrics, models, tasks
+from fastreg.batch import restoring
 from fastreg.batch.restoring import restore_image, settings
 from fastreg.evaluation.baselines import BASELINES
 from fastreg.io.images import Image
 from fastreg.io.metadata import Metadata
+from fastreg.io.stacks import Stack
 from fastreg.solvers import Adam
 from fastreg.tasks import effective_weight, shown, solve
 
@@ -119,3 +121,52 @@ def test_grey_photographs_are_restored_better_than_by_total_variation(name):
         y = restorer.operator.observe(clean, sigma, torch.Generator().manual_seed(0))
         classical = torch.from_numpy(BASELINES["total-variation"](restorer.operator, y, sigma))
         assert metrics.psnr(solve(restorer, y, sigma), clean)[0] > metrics.psnr(classical, clean)[0]
+
+
+@pytest.mark.parametrize(("grey", "channels"), [(True, 3), (False, 3), (False, 1), (True, 1)])
+def test_planes_of_a_stack_are_restored_like_images(monkeypatch, grey, channels):
+    monkeypatch.setattr(restoring, "_AT_ONCE", 2 * 24 * 32)  # two planes at once, and one in the end
+    samples = np.random.default_rng(0).integers(0, 65536, (5, 24, 32) if grey else (5, 24, 32, 3)).astype(np.uint16)
+    stack = Stack(samples, "TYX" if grey else "TYXS")
+    restorer = make_restorer(channels=channels, grey=1.5)
+    sigmas = [0.05, 0.1, 0.15, 0.2, 0.3]
+    result = restoring.restore_stack(restorer, stack, sigmas)
+    assert (result.samples.shape, result.samples.dtype) == (samples.shape, samples.dtype)
+    for image, sigma, restored in zip(stack.images(), sigmas, result.images(), strict=True):
+        alone = restore_image(restorer, image, sigma)
+        np.testing.assert_allclose(restored.pixels, alone.pixels, atol=1e-4)
+        assert np.abs(restored.pixels - image.pixels).max() > 1e-3
+
+
+def test_a_stack_of_another_shape():
+    raw = Stack(np.random.default_rng(0).random((4, 2, 16, 20), np.float32), "ZTYX")
+    colours = restoring.restore_stack(make_restorer(operator=fastreg.operators.Mosaic("rggb")), raw, [0.1] * 8)
+    assert (colours.axes, colours.samples.shape) == ("ZTYXS", (4, 2, 16, 20, 3))
+    larger = restoring.restore_stack(make_restorer(operator=fastreg.operators.Downsample(factor=2)), raw, [0.1] * 8)
+    assert (larger.axes, larger.samples.shape) == ("ZTYX", (4, 2, 32, 40))
+    spectra = Stack(np.fft.fft2(raw.samples, norm="ortho"), "ZTYX")
+    sampling = fastreg.operators.FourierSampling(torch.ones(16, 20))
+    slices = restoring.restore_stack(make_restorer(operator=sampling), spectra, [0.02] * 8)
+    assert (slices.axes, slices.samples.shape, slices.samples.dtype) == ("ZTYX", (4, 2, 16, 20), np.float32)
+
+
+@pytest.mark.parametrize("white", [255, 1023, 4095, 65535])
+@pytest.mark.parametrize("sigma", [0.002, 0.02, 0.1])
+def test_the_noise_of_each_plane_at_every_depth(white, sigma):
+    random = np.random.default_rng(0)
+    clean = 0.5 + 0.2 * np.sin(np.arange(128) / 20)[:, None] * np.cos(np.arange(128) / 15)
+    levels = [sigma, 1.5 * sigma]
+    noisy = np.stack([clean + level * random.standard_normal(clean.shape) for level in levels]) * white
+    stack = Stack(noisy.round().clip(0, white).astype(np.uint8 if white == 255 else np.uint16), "TYX", (0, white))
+    rounding = 1 / white / 12**0.5  # is noise as well
+    expected = [np.hypot(level, rounding) for level in levels]
+    np.testing.assert_allclose(restoring.noise_levels(stack.images()), expected, rtol=0.06)
+
+
+def test_planes_without_noise_take_the_smallest_noise_of_the_others():
+    samples = np.random.default_rng(0).integers(100, 150, (3, 24, 32)).astype(np.uint8)
+    samples[1] = 7
+    first, second, third = restoring.noise_levels(Stack(samples, "ZYX").images())
+    assert second == min(first, third)
+    with pytest.raises(ValueError, match="too little noise"):
+        restoring.noise_levels(Stack(samples[1:2], "ZYX").images())

@@ -1,0 +1,114 @@
+"""Files to restore: images and stacks of images."""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+from pathlib import Path
+
+import numpy as np
+
+from fastreg.io import decoders, encoders, images, tiff_stacks
+from fastreg.io.atomic import replacing
+from fastreg.io.decoders import MAX_PIXELS
+from fastreg.io.images import Image, Limits
+from fastreg.io.stacks import EXAMPLES, Stack, check_axes
+
+#: White of a camera of 12 bits. Files hold its samples in 16 bits, and hardly ever so dark a picture of 16 bits.
+_DARK = 4095
+
+#: What a file holds.
+Picture = Image | Stack
+
+
+def read(
+    path: str | os.PathLike[str],
+    complex_numbers: bool = False,
+    max_pixels: int = MAX_PIXELS,
+    limits: Limits | None = None,
+    axes: str | None = None,
+) -> Picture:
+    """Read an image as `fastreg.io.images.read`, or a stack of images.
+
+    Parameters
+    ----------
+    path, complex_numbers, max_pixels, limits
+        As in `fastreg.io.images.read`; the planes of a stack have `max_pixels` together, and the same `limits`.
+    axes
+        What the dimensions of a TIFF or ``.npy`` file are, see `Stack`; if not given, what a TIFF file says itself.
+
+    Raises
+    ------
+    ValueError
+        As `fastreg.io.images.read`; if `axes` do not fit, or it is not clear what the dimensions are.
+    """
+    path = Path(path)
+    try:
+        stack = None
+        if path.suffix.lower() == ".npy":
+            stack = _from_npy(path, max_pixels, axes)
+        elif path.is_file():
+            with open(path, "rb") as file:
+                if file.read(4) in decoders.TIFF:
+                    stack = tiff_stacks.read(path, max_pixels, axes)
+        if stack is None:
+            image = images.read(path, complex_numbers, max_pixels, limits)
+            if image.dtype == "uint16" and limits is None:
+                _check_white(round(float(image.pixels.max()) * 65535))
+            return image
+        if stack.is_complex != complex_numbers:
+            raise ValueError(
+                f"its samples are {stack.samples.dtype}, expected {'complex' if complex_numbers else 'real'} numbers"
+            )
+        if stack.samples.dtype == np.uint16 and limits is None:
+            _check_white(int(stack.samples.max()))
+        if limits == "auto":
+            limits = images.span(stack.colours())
+        return dataclasses.replace(stack, limits=limits)
+    except Exception as error:  # decoders raise exceptions of many kinds for damaged files
+        text = images.explain(error)
+        raise ValueError(text if str(path) in text else f"cannot read {path}: {text}") from error
+
+
+def write(image: Picture, path: str | os.PathLike[str]) -> tuple[str, ...]:
+    """Write an image as `fastreg.io.images.write`, or a stack as TIFF or ``.npy``; returns the names of lost metadata."""
+    if isinstance(image, Image):
+        return images.write(image, path)
+    path = Path(path)
+    try:
+        with replacing(path) as temporary:
+            if path.suffix.lower() == ".npy":
+                np.save(temporary, image.samples)
+                described = ("description of the stack",) if image.layout.kind in ("imagej", "ome") else ()
+                return (*encoders.lost_in_npy(image.metadata), *described)
+            if path.suffix.lower() in (".tif", ".tiff"):
+                return tiff_stacks.write(image, temporary)
+            raise ValueError(f"it holds {len(image)} planes: expected an ending of .tif, .tiff or .npy")
+    except (OSError, ValueError) as error:
+        raise ValueError(f"cannot write {path}: {images.explain(error)}") from error
+
+
+def _check_white(largest: int) -> None:
+    """Raise `ValueError` if the largest sample of 16 bits looks like that of a camera with 12 bits or fewer."""
+    if 0 < largest <= _DARK:
+        bits = max(10, largest.bit_length())
+        raise ValueError(
+            f"no sample is above {largest}, of 65535: say which one is white, --white {2**bits - 1} if it has {bits} bits, "
+            "or --white 65535 if it is so dark"
+        )
+
+
+def _from_npy(path: Path, max_pixels: int, axes: str | None) -> Stack | None:
+    try:
+        samples = np.load(path, mmap_mode="r", allow_pickle=False)
+    except Exception:  # `images.read` says what is wrong
+        return None
+    if not isinstance(samples, np.ndarray) or samples.dtype == bool:
+        return None
+    shape = samples.shape
+    if axes is None:
+        if len(shape) < 3 or (len(shape) == 3 and shape[2] <= 4):
+            return None
+        raise ValueError(f"its shape is {list(shape)}: say what the dimensions are with --axes, {EXAMPLES}")
+    axes = check_axes(axes, shape, max_pixels)
+    return Stack(samples.astype(samples.dtype.newbyteorder("=")), axes)

@@ -1,1 +1,1 @@
-"""The hot operations: for each one a plain-torch reference and the fast paths that agree with it."""
+"""The operations where the time goes: for each a reference in plain torch, and faster implementations that agree with it."""

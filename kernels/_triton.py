@@ -1,4 +1,4 @@
-"""What every Triton kernel of this package needs from its surroundings, without importing Triton before it is used."""
+"""Registering Triton kernels and deciding when to use them, without importing Triton."""
 
 from __future__ import annotations
 
@@ -16,15 +16,15 @@ _FOUND = importlib.util.find_spec("triton") is not None
 
 
 def available() -> bool:
-    """Whether Triton is installed; looked up once, so that compilers can trace the question."""
+    """Whether Triton is installed. Looked up once, on import: a compiler cannot trace the search."""
     return _FOUND
 
 
 def triton_op(name: str) -> Callable[[_Function], _Function]:
     """Register a function that launches Triton kernels as ``torch.ops.fastreg.<name>``.
 
-    Compilers see through the op to its kernels, so that AOTInductor packages them. Without Triton the function is
-    left as it is: it then only ever runs its reference, which compilers see through as well.
+    Compilers trace through the op to its kernels, which AOTInductor then includes in its packages. Without Triton the function
+    is returned unchanged; it only runs its reference then.
     """
 
     def decorate(function: _Function) -> _Function:
@@ -36,10 +36,10 @@ def triton_op(name: str) -> Callable[[_Function], _Function]:
 
 
 def usable(images: list[Tensor], parameters: list[Tensor]) -> bool:
-    """Whether a kernel without a backward pass may take these tensors: on one GPU, nothing to differentiate.
+    """Whether a kernel without a backward pass can be used: all tensors on one GPU, images in float32, no gradient required.
 
-    Images are float32; parameters may be anything. The answer is the same in a program that is traced, compiled or exported for
-    a GPU. A runtime that knows no Triton (ONNX) gets a program that is traced on the CPU.
+    The answer does not change when a program is traced, compiled or exported for a GPU. Programs for runtimes without Triton
+    (ONNX) are traced on the CPU.
     """
     every = [*images, *parameters]
     return (

@@ -1,7 +1,7 @@
-"""Extending an image beyond its border, and the exact adjoint of each way of doing so.
+"""Padding of images by a boundary rule, and its exact adjoint.
 
-Margins are ``(left, right, top, bottom)`` in pixels. `reflect` mirrors about the outermost pixel without repeating it,
-`replicate` repeats it, `circular` wraps around, `zero` appends zeros.
+Margins are ``(left, right, top, bottom)`` in pixels. `reflect` mirrors the image about its outermost pixel without repeating
+that pixel, `replicate` repeats the pixel, `circular` wraps around, and `zero` pads with zeros.
 """
 
 from __future__ import annotations
@@ -20,8 +20,8 @@ def pad(x: Tensor, margins: Margins, boundary: str) -> Tensor:
     Raises
     ------
     ValueError
-        If the boundary rule is unknown, a margin is negative, or one is wider than the rule can fill: the image for
-        `circular`, the image less one pixel for `reflect`. The others fill any margin.
+        If the boundary rule is unknown, or a margin is negative or too wide: for `circular` wider than the image, for `reflect`
+        wider than the image less one pixel.
     """
     left, right, top, bottom = margins
     _check(x.shape[3], left, right, boundary)
@@ -34,19 +34,19 @@ def pad(x: Tensor, margins: Margins, boundary: str) -> Tensor:
 
 
 def pad_adjoint(y: Tensor, margins: Margins, boundary: str) -> Tensor:
-    """Transpose of `pad`: every value of the margin returns to the pixel it was copied from.
+    """Adjoint of `pad`: adds every value in the margins to the pixel that `pad` copies it from.
 
     Raises
     ------
     ValueError
-        Where `pad` could not have made an image of that size.
+        If `pad` cannot produce an image of that size.
     """
     left, right, top, bottom = margins
     return _fold(_fold(y, 3, left, right, boundary), 2, top, bottom, boundary)
 
 
 def _check(size: int, before: int, after: int, boundary: str) -> None:
-    """Raise unless a side of `size` pixels can be extended so; only shapes are looked at."""
+    """Raise `ValueError` unless a side of `size` pixels can be padded by these margins."""
     if boundary not in BOUNDARIES:
         raise ValueError(f"the boundary rule must be one of {', '.join(BOUNDARIES)}, got {boundary!r}")
     if before < 0 or after < 0:
@@ -61,7 +61,7 @@ def _check(size: int, before: int, after: int, boundary: str) -> None:
 
 
 def _wrap(x: Tensor, dim: int, before: int, after: int) -> Tensor:
-    """Circular margins by concatenation, which every exporter knows."""
+    """Circular padding by concatenation, which all exporters support."""
     parts = [x.narrow(dim, x.shape[dim] - before, before)] if before else []
     parts += [x, x.narrow(dim, 0, after)] if after else [x]
     return torch.cat(parts, dim)
@@ -93,6 +93,6 @@ def _fold(y: Tensor, dim: int, before: int, after: int, boundary: str) -> Tensor
 
 
 def _place(piece: Tensor, dim: int, start: int, size: int) -> Tensor:
-    """Zeros of length `size` along `dim`, with `piece` at `start`."""
+    """Zeros with `size` entries in dimension `dim`, and `piece` at position `start`."""
     rest = size - start - piece.shape[dim]
     return F.pad(piece, (start, rest) if dim == 3 else (0, 0, start, rest))

@@ -1,4 +1,4 @@
-"""Number formats, and the state of the process that would change a result: torch keeps both outside of what is computed."""
+"""Number formats, and isolation from settings of the process (autocast, default device, tf32) that would change a result."""
 
 from __future__ import annotations
 
@@ -21,10 +21,10 @@ PRECISIONS: dict[str, torch.dtype] = {
 
 @contextlib.contextmanager
 def isolated(tf32: bool = False) -> Iterator[None]:
-    """Compute as a fresh process does, whatever the host has set, and leave everything as it was.
+    """Compute with the settings of a fresh process, whatever the caller has set, and restore the caller's settings afterwards.
 
-    No autocast, the default device CPU, and tf32 as asked for. The default dtype belongs to all threads and is left alone: code
-    inside names its dtypes.
+    Autocast is off, the default device is the CPU, and tf32 is as given. The default dtype is shared by all threads and is not
+    changed; code that runs inside names its dtypes instead.
     """
     with contextlib.ExitStack() as stack:
         for device in ("cpu", "cuda"):
@@ -38,11 +38,11 @@ def isolated(tf32: bool = False) -> Iterator[None]:
 
 @contextlib.contextmanager
 def tensor_float(allowed: bool) -> Iterator[None]:
-    """Allow or forbid tf32 in convolutions and matrix products; on a CPU this forbids oneDNN to round to bf16, too.
+    """Allow or forbid tf32 in convolutions and matrix products. In either case oneDNN on a CPU may not round to bf16.
 
-    The switches belong to the process, so calls in several threads share them: as long as any call forbids tf32 it is off, and a
-    call that allows it computes more exactly for that time. The last call to end puts the switches back as the first found them.
-    What the host sets in between is lost.
+    The settings belong to the process and are shared by all threads: as long as any call forbids tf32 it is off, and calls that
+    allow it compute more accurately during that time. When the last call ends, the settings are restored to what the first call
+    found; changes that the caller makes in between are lost.
     """
     _switches.enter(allowed)
     try:
@@ -57,7 +57,7 @@ def cpu_has_bf16() -> bool:
 
 
 class _Switches:
-    """Torch's switches for tf32, and how many calls hold them."""
+    """Torch's settings for tf32, and the number of calls that currently allow or forbid it."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
@@ -66,13 +66,13 @@ class _Switches:
         self._restore: list[Callable[[], None]] = []
 
     def enter(self, allowed: bool) -> None:
-        """Hold the switches."""
+        """Begin a call."""
         with self._lock:
             self._holders[allowed] += 1
             self._update()
 
     def leave(self, allowed: bool) -> None:
-        """Release them."""
+        """End a call."""
         with self._lock:
             self._holders[allowed] -= 1
             self._update()
@@ -91,10 +91,10 @@ _switches = _Switches()
 
 
 def _switch(allowed: bool) -> list[Callable[[], None]]:
-    """Set the switches that stand otherwise; returns what puts them back.
+    """Change the settings that differ from what is wanted, and return functions that restore them.
 
-    Torch has two interfaces. The older one raises as soon as the host has used the newer one, and the host's own calls of the
-    older one would raise if the newer one was used here: each is left to whoever uses it.
+    Torch has two interfaces. Once the newer one has been used, the older one raises an error. So the newer one is used here only
+    if the caller has used it already; otherwise the caller's own use of the older one would fail.
     """
     backends: Any = torch.backends  # some of the names below are unknown to type checkers
     restore: list[Callable[[], None]] = []
@@ -111,7 +111,7 @@ def _switch(allowed: bool) -> list[Callable[[], None]]:
             restore.append(_restoring(switch, library))
             switch.fp32_precision = "tf32" if tf32 else "ieee"
 
-    restore.append(_restoring(backends.mkldnn.matmul, backends.mkldnn))  # which the older interface sets, too
+    restore.append(_restoring(backends.mkldnn.matmul, backends.mkldnn))  # the older interface sets it, too
     for switch in (backends.mkldnn.conv, backends.mkldnn.matmul):
         newer(switch, backends.mkldnn, False)
     try:
@@ -120,7 +120,7 @@ def _switch(allowed: bool) -> list[Callable[[], None]]:
     except RuntimeError:
         newer(backends.cuda.matmul, backends.cudnn, allowed)
     try:
-        if backends.cudnn.fp32_precision != "none":  # the older switch would give way to this one
+        if backends.cudnn.fp32_precision != "none":  # it takes precedence over the older setting
             raise RuntimeError
         older(
             lambda: backends.cudnn.allow_tf32,
@@ -134,6 +134,6 @@ def _switch(allowed: bool) -> list[Callable[[], None]]:
 
 
 def _restoring(switch: Any, library: Any) -> Callable[[], None]:
-    """What puts a switch back; one that follows that of its library is to follow it again."""
+    """A function that restores a setting; one that was inherited from its library is inherited again."""
     before = switch.fp32_precision
     return functools.partial(setattr, switch, "fp32_precision", "none" if before == library.fp32_precision else before)

@@ -1,1 +1,1 @@
-"""The gradient of half the squared residual of a blur, A*(A x - y), and the planner that chooses how to compute it."""
+"""The blur A, its adjoint, and the gradient A*(A x - y) of half the squared residual, by the fastest of several methods."""

@@ -1,6 +1,6 @@
-"""The blur as a product of Fourier transforms: on the image itself for `circular`, on the extended image otherwise.
+"""The blur by Fourier transforms: of the image itself for the `circular` rule, of the padded image for all others.
 
-Nothing looks at the values of the PSF, and sizes may be open.
+The code does not depend on the values of the PSF, and works with symbolic sizes.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from torch import Tensor
 
 from fastreg.kernels.blur_gradient.geometry import Geometry
 
-#: Sides of extended images are rounded up to a multiple of this: transforms of prime lengths take several times as long.
+#: Sides of padded images are rounded up to a multiple of this: transforms of prime lengths take several times as long.
 _MULTIPLE = 16
 
 
@@ -22,7 +22,7 @@ def blur(x: Tensor, psf: Tensor, geometry: Geometry) -> Tensor:
     extended = geometry.extend(x)
     height, width = _rounded(extended.shape[-2]), _rounded(extended.shape[-1])
     full = inverse(transform(extended, (height, width)) * transform(psf, (height, width)), height, width)
-    # what wraps around only reaches the pixels that are cut off
+    # the pixels that wrap around are cut off
     return full[..., geometry.height - 1 : extended.shape[-2], geometry.width - 1 : extended.shape[-1]]
 
 
@@ -37,7 +37,7 @@ def adjoint(r: Tensor, psf: Tensor, geometry: Geometry) -> Tensor:
 
 
 def gradient(x: Tensor, y: Tensor, psf: Tensor, geometry: Geometry) -> Tensor:
-    """A*(A x - y); for `circular` in one pass through frequencies."""
+    """A*(A x - y); for `circular` in the Fourier domain from end to end."""
     if geometry.boundary != "circular":
         return adjoint(blur(x, psf, geometry) - y, psf, geometry)
     gain = transfer(psf, x.shape[-2], x.shape[-1])
@@ -45,19 +45,19 @@ def gradient(x: Tensor, y: Tensor, psf: Tensor, geometry: Geometry) -> Tensor:
 
 
 def transform(x: Tensor, size: tuple[int, int] | None = None) -> Tensor:
-    """Half of the Fourier transform of real images."""
+    """Fourier transform of real images, the half that determines the rest."""
     spectrum: Tensor = torch.fft.rfft2(x, s=size)
     return spectrum
 
 
 def inverse(spectrum: Tensor, height: int, width: int) -> Tensor:
-    """Real images of that size."""
+    """Inverse of `transform`: real images of the given size."""
     image: Tensor = torch.fft.irfft2(spectrum, s=(height, width))
     return image
 
 
 def transfer(psf: Tensor, height: int, width: int) -> Tensor:
-    """Fourier transform of the PSF with its centre at the origin, on the grid of images of that size."""
+    """Fourier transform of the PSF, centred at the origin and padded to the given size."""
     rows, columns = psf.shape
     full = F.pad(psf, (0, width - columns, 0, height - rows))
     return transform(full.roll((-(rows // 2), -(columns // 2)), (0, 1)))
@@ -66,15 +66,15 @@ def transfer(psf: Tensor, height: int, width: int) -> Tensor:
 def residual(gain: Tensor, x: Tensor, y: Tensor) -> Tensor:
     """Fourier transform of A x - y under the circular rule; `gain` is the Fourier transform of the PSF.
 
-    Written as (h - 1) x + (x - y): the rounding errors of the transform of x are white, and where they would stand out
-    against a small residual, at the low frequencies that pass the adjoint, h - 1 is small. In float32 that makes the
-    gradient two to four times as accurate as h x - y does; A*A x - A* y is worse still.
+    Computed as (h - 1) x + (x - y): the rounding error of the transform of x is white, and the adjoint keeps the low
+    frequencies, where h - 1 is small. In float32 the gradient is two to four times as accurate as with h x - y; A*A x - A* y is
+    worse still.
     """
-    # a whole number taken off a complex tensor cannot be packaged by AOTInductor
+    # AOTInductor cannot package the difference of a complex tensor and an integer
     less_one = torch.complex(gain.real - 1, gain.imag)
     return less_one * transform(x) + transform(x - y)
 
 
 def _rounded(side: int) -> int:
-    """Side of a transform; exact in a program, which would be made for sizes that leave a certain remainder."""
+    """Side of a transform. Not rounded in a compiled program, which would then be specialised to the remainder of the size."""
     return side if torch.compiler.is_compiling() else -(-side // _MULTIPLE) * _MULTIPLE

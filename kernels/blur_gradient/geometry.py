@@ -1,7 +1,7 @@
-"""Where the taps of a PSF read: centre, margins and sizes for every boundary rule.
+"""Centre, margins and sizes of a blur for every boundary rule.
 
 The blur is the convolution of `scipy.ndimage.convolve`: ``(A x)(i) = sum_t psf(t) x(i + c - t)`` with the centre ``c = k // 2``
-in each dimension, on the image extended by the boundary rule. `valid` keeps only the pixels whose sum lies inside the image.
+in each dimension, on the image padded by the boundary rule. `valid` keeps only the pixels whose sum stays inside the image.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ BOUNDARIES = (*extension.BOUNDARIES, "valid")
 
 
 class Geometry(NamedTuple):
-    """A PSF of `height` x `width` taps and the boundary rule. Only shapes are looked at, which may be open."""
+    """Size of a PSF, in taps, and the boundary rule. Sizes may be symbolic."""
 
     height: int
     width: int
@@ -24,15 +24,15 @@ class Geometry(NamedTuple):
 
     @property
     def margins(self) -> extension.Margins:
-        """Pixels the image is extended by: (left, right, top, bottom)."""
+        """Pixels the image is padded by: (left, right, top, bottom)."""
         if self.boundary == "valid":
             return (0, 0, 0, 0)
         return ((self.width - 1) // 2, self.width // 2, (self.height - 1) // 2, self.height // 2)
 
     @property
     def origin(self) -> tuple[int, int]:
-        """Row and column in the PSF of the tap that reads the pixel itself."""
-        if self.boundary == "valid":  # a measured pixel has the number of the first pixel that it sees
+        """Row and column of the tap of the PSF that multiplies the pixel itself."""
+        if self.boundary == "valid":  # pixel i of the measurement is a sum over the pixels from i on
             return self.height - 1, self.width - 1
         return self.height // 2, self.width // 2
 
@@ -43,11 +43,11 @@ class Geometry(NamedTuple):
         return height - self.height + 1, width - self.width + 1
 
     def extend(self, x: Tensor) -> Tensor:
-        """Image on which the convolution needs no boundary rule any more."""
+        """The image padded by the boundary rule."""
         return x if self.boundary == "valid" else extension.pad(x, self.margins, self.boundary)
 
     def fold(self, gradient: Tensor) -> Tensor:
-        """Transpose of `extend`."""
+        """Adjoint of `extend`."""
         return gradient if self.boundary == "valid" else extension.pad_adjoint(gradient, self.margins, self.boundary)
 
 
@@ -57,7 +57,7 @@ def geometry(psf: Tensor, boundary: str) -> Geometry:
     Raises
     ------
     ValueError
-        If the PSF has another number of dimensions, is empty, or the boundary rule is unknown.
+        If the PSF is not two-dimensional or is empty, or the boundary rule is unknown.
     """
     if boundary not in BOUNDARIES:
         raise ValueError(f"the boundary rule must be one of {', '.join(BOUNDARIES)}, got {boundary!r}")

@@ -1,10 +1,11 @@
-"""Which way a blur is computed, by rules on the number of taps of its PSF that are not zero.
+"""How a blur is computed, by rules on the number of non-zero taps of its PSF.
 
-CPU: of 69 measurements (3x3 to 25x25 taps, dense, of rank one and sparse, 24 to 1024 pixels a side, two cores of an AMD EPYC)
-shifted images were the fastest 21 times, Fourier transforms 48 times, convolutions never. The rule "at most 17 taps: shifted
-images" takes 1.039 times as long as the fastest (geometric mean). ``python -m bench.kernels`` measures them on another device.
+On a CPU: in 69 measurements (PSFs of 3x3 to 25x25 taps, dense, separable and sparse; images of 24 to 1024 pixels a side; two
+cores of an AMD EPYC) shifted images were the fastest 21 times, Fourier transforms 48 times, and convolutions never. The rule
+"at most 17 taps: shifted images" takes 1.039 times as long as the fastest method (geometric mean). ``python -m bench.kernels``
+repeats the measurement on other machines.
 
-GPU, microseconds for 3x512x512 on an H200:
+On a GPU: microseconds for 3x512x512 pixels on an H200:
 
 =================  ======  =====================  ============
 PSF                fused   residual and adjoint   best of torch
@@ -32,17 +33,17 @@ from fastreg.kernels.blur_gradient.tables import TapTable
 
 #: Most taps that are applied as shifted images.
 MOST_SHIFTS = 17
-#: Most taps, and pixels between a pixel and the farthest that its sum reads, for the Triton kernel that does everything at once.
+#: Limits of the single Triton kernel for residual and adjoint: taps, and distance in pixels from the centre of the PSF.
 MOST_FUSED, FUSED_REACH = 13, 3
-#: Most taps for the two Triton kernels, one for the residual and one for the adjoint.
+#: Most taps for the pair of Triton kernels, one for the residual and one for the adjoint.
 MOST_TRITON = 60
 
 
 class Method(NamedTuple):
     """How A x, A* r and A*(A x - y) are computed for a PSF.
 
-    As sums of images shifted to `positions`, or where these are None by Fourier transforms; the gradient of float32 images on
-    a GPU by Triton kernels where there is a `table`. Sizes are those of the PSF that is given: transforms serve all of them.
+    By sums of shifted images for the taps at `positions`, or by Fourier transforms if `positions` is None. The gradient of
+    float32 images on a GPU is computed by Triton kernels if there is a `table`.
     """
 
     boundary: str
@@ -74,18 +75,18 @@ class Method(NamedTuple):
 
 
 def by_values(psf: Tensor, boundary: str) -> Method:
-    """The method for a PSF ``[h, w]``, by the taps that are not zero; asks the host."""
+    """The method for a PSF ``[h, w]``, by its non-zero taps; copies the values from a GPU."""
     shape = geometry(psf, boundary)
     at = psf.detach().nonzero().tolist()
     positions = tuple((row, column) for row, column in at) if len(at) <= MOST_SHIFTS else None
     table = tables.sparse(psf, shape) if psf.is_cuda and available() and len(at) <= MOST_TRITON else None
-    if table is not None:  # before a compiler meets the import
+    if table is not None:  # not later: compilers cannot trace the import
         from fastreg.kernels.blur_gradient import triton_blur  # noqa: F401
     return _method(boundary, positions, table)
 
 
 def by_size(psf: Tensor, boundary: str) -> Method:
-    """The method for a PSF whose values are not known, such as an input of a program: as if none of its taps were zero."""
+    """The method for a PSF whose values are unknown, such as an input of a program: as if no tap were zero."""
     shape = geometry(psf, boundary)
     taps = shape.height * shape.width
     positions = shifts.everywhere(shape) if taps <= MOST_SHIFTS else None
@@ -99,7 +100,7 @@ def _method(boundary: str, positions: Positions | None, table: TapTable | None) 
 
 @dataclasses.dataclass(frozen=True)
 class Plan:
-    """Which way the gradient of a blur is computed for images of one shape and dtype, and by which rule."""
+    """How the gradient of a blur is computed for images of one shape and dtype, and by which rule."""
 
     choice: str
     rule: str
@@ -111,9 +112,9 @@ class Plan:
     device: torch.device
 
     def explain(self) -> str:
-        """The PSF, the images, and the way with its rule."""
+        """PSF, images, method and rule as text."""
         return (
-            f"PSF {self.size[0]}x{self.size[1]}, {self.taps} of its taps are not zero, boundary {self.boundary}\n"
+            f"PSF {self.size[0]}x{self.size[1]}, {self.taps} non-zero taps, boundary {self.boundary}\n"
             f"images {list(self.shape)}, {str(self.dtype).removeprefix('torch.')}, {self.device}\n"
             f"{self.choice}: {self.rule}"
         )
@@ -129,7 +130,7 @@ def plan(psf: Tensor, boundary: str, shape: tuple[int, ...], dtype: torch.dtype)
 
 
 def choose(taps: int, reach: tuple[int, int], triton: bool) -> tuple[str, str]:
-    """The way to compute the gradient for so many taps, and its rule; `triton` where its kernels can run."""
+    """The method for the gradient and its rule, by the number of taps; `triton` if Triton kernels can be used."""
     if triton and _fused(taps, reach):
         return "triton_fused", f"one Triton kernel up to {MOST_FUSED} taps within {FUSED_REACH} pixels"
     if triton and taps <= MOST_TRITON:

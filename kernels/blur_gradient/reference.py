@@ -1,8 +1,8 @@
 """The blur, its adjoint and the gradient of half the squared residual as one convolution with all taps.
 
-``extend -> convolve -> subtract y -> transposed convolution -> transpose of extend``: no Fourier transforms, any floating dtype,
-every boundary rule, open sizes, and a PSF whose values are not known. The other ways are tested against it, and runtimes without
-Fourier transforms get it.
+Pad, convolve, subtract y, convolve with the mirrored PSF, adjoint of the padding. It works in any floating-point dtype, for every
+boundary rule, with symbolic sizes and without Fourier transforms. The other methods are tested against it, and runtimes without
+Fourier transforms use it.
 """
 
 from __future__ import annotations

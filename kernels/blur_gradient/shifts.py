@@ -1,4 +1,4 @@
-"""The blur as a sum of shifted images, one for each tap at the given positions: for PSFs with few taps."""
+"""The blur as a sum of shifted images, one for each tap: for PSFs with few taps."""
 
 from __future__ import annotations
 

@@ -1,16 +1,16 @@
-"""Lists of taps for the Triton kernels, with the border already worked out.
+"""Lists of the taps of a PSF for the Triton kernels, including those that the adjoint needs at the border.
 
-A tap is an offset o = t - c from the centre: the blur reads ``x(i - o)``, its adjoint ``r(p + o)``. Extending an image adds
-pixels beyond the border, so the adjoint has to bring their share back. Along one dimension there are three shares:
+A tap has an offset o = t - c from the centre: the blur reads ``x(i - o)``, its adjoint ``r(p + o)``. Padding copies pixels
+beyond the border, so the adjoint adds up three shares in each dimension:
 
-0. the pixel itself,
-1. what lies before the first pixel,
-2. what lies after the last one.
+0. the contribution of the pixel itself,
+1. that of its copies before the first pixel,
+2. that of its copies after the last pixel.
 
-For `reflect` the share 1 of pixel p is the plain adjoint at -p, the share 2 that at 2 (n - 1) - p: the same taps, mirrored
-reading. For `replicate` everything beyond the border belongs to one pixel, and the sum over it is a sum of taps: the share 1 of
-the first pixel has the taps ``sum_{s > 0} psf(t + s)``, the share 2 of the last ``sum_{s > 0} psf(t - s)``. The other rules have
-the share 0 alone. In two dimensions shares multiply: nine lists, of which a tile inside the image needs the first.
+For `reflect`, share 1 of pixel p is the adjoint without a border at -p, and share 2 is the one at 2 (n - 1) - p: the same taps
+at mirrored positions. For `replicate`, all pixels beyond a border are copies of one pixel, and the sum over them is a sum of
+taps: share 1 of the first pixel has the taps ``sum_{s > 0} psf(t + s)``, share 2 of the last ``sum_{s > 0} psf(t - s)``. Other
+rules have share 0 only. Two dimensions have 3 x 3 shares and so nine lists; a tile inside the image needs only the first.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ class TapTable(NamedTuple):
     """Offsets of taps ``int32 [n, 2]`` (row, column) and their values ``float32 [n]``.
 
     List m (3 x share of the rows + share of the columns) is ``ranges[m, 0]`` to ``ranges[m, 1]``; the first `taps` are
-    the PSF itself. `reach` is the largest distance, in rows and in columns, between a pixel and what its sum reads.
+    the PSF itself. `reach` is the largest offset in rows and in columns.
     """
 
     offsets: Tensor
@@ -39,7 +39,7 @@ class TapTable(NamedTuple):
 
 
 def sparse(psf: Tensor, geometry: Geometry) -> TapTable:
-    """Tables of the taps that are not zero; the host is asked for the values of the PSF."""
+    """Table of the non-zero taps; copies the values of the PSF to the CPU."""
     exact, (row, column) = psf.detach().double().cpu(), geometry.origin
     found = [taps.nonzero() for taps in _lists(exact, geometry)]
     values = [taps[at[:, 0], at[:, 1]] for taps, at in zip(_lists(exact, geometry), found, strict=True)]
@@ -58,7 +58,7 @@ def sparse(psf: Tensor, geometry: Geometry) -> TapTable:
 
 
 def dense(psf: Tensor, geometry: Geometry) -> TapTable:
-    """Tables of all taps; nothing looks at the values of the PSF, so that it may be an input of a program."""
+    """Table of all taps. It does not depend on the values of the PSF, which may be an input of a program."""
     lists, (row, column) = _lists(psf.double(), geometry), geometry.origin
     rows = torch.arange(geometry.height, device=psf.device).unsqueeze(1).expand(geometry.height, geometry.width) - row
     columns = torch.arange(geometry.width, device=psf.device).expand(geometry.height, geometry.width) - column
@@ -85,7 +85,7 @@ def psf_of(table: TapTable) -> Tensor:
 
 
 def _lists(psf: Tensor, geometry: Geometry) -> list[Tensor]:
-    """The PSF, and for `replicate` the taps of the eight other shares, all of the size of the PSF."""
+    """The PSF, and for `replicate` also the taps of the eight other shares, each in an array of the size of the PSF."""
     if geometry.boundary != "replicate":
         return [psf]
     row, column = geometry.origin
@@ -93,7 +93,7 @@ def _lists(psf: Tensor, geometry: Geometry) -> list[Tensor]:
 
 
 def _beyond(taps: Tensor, share: int, dim: int, centre: int) -> Tensor:
-    """Taps of a share of the replicated border along one dimension; those that never meet a residual are left out."""
+    """Taps of a share of the replicated border in dimension `dim`; zero where they never multiply a residual."""
     if share == 0:
         return taps
     index = torch.arange(taps.shape[dim], device=taps.device)
@@ -103,6 +103,6 @@ def _beyond(taps: Tensor, share: int, dim: int, centre: int) -> Tensor:
     else:
         sums = taps.cumsum(dim) - taps
         meets = index <= centre
-    # a cumulative sum less its last term is not exactly the shorter sum: what should be zero must not become a tap
+    # a cumulative sum less its last term is not exactly the shorter sum, and rounding must not turn a zero into a tap
     sums = torch.where(sums.abs() > 1e-14 * taps.abs().max(), sums, 0.0)
     return torch.where(meets.unsqueeze(1) if dim == 0 else meets, sums, 0.0)

@@ -1,4 +1,4 @@
-"""The gradient of half the squared residual of a blur by Triton kernels, from a list of taps, as a torch op."""
+"""The gradient of half the squared residual of a blur by Triton kernels, as a torch op."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ if available():
 
     from fastreg.kernels.blur_gradient.triton_kernels import adjoint_kernel, fused_kernel, residual_kernel
 
-#: What the kernels call the boundary rules; a blur of the rule `valid` reads nothing beyond the border, so zeros do.
+#: Codes of the boundary rules in the kernels. With `valid` nothing beyond the border is read, so that zero padding will do.
 RULES = {"circular": 0, "reflect": 1, "replicate": 2, "zero": 3, "valid": 3}
 
 
@@ -32,7 +32,7 @@ def gradient(x: Tensor, y: Tensor, table: TapTable, fused: bool) -> Tensor:
 def gradient_op(
     x: Tensor, y: Tensor, offsets: Tensor, values: Tensor, ranges: Tensor, layout: list[int], fused: bool
 ) -> Tensor:
-    """``torch.ops.fastreg.blur_gradient``; `layout` is the boundary rule and the numbers of a table."""
+    """``torch.ops.fastreg.blur_gradient``; `layout` has the boundary rule and the integers of a `TapTable`."""
     rule, taps, row_reach, column_reach, height, width = layout
     geometry = Geometry(height, width, BOUNDARIES[rule])
     table = TapTable(offsets, values, ranges, taps, (row_reach, column_reach), geometry)
@@ -72,7 +72,7 @@ def launch_adjoint(r: Tensor, table: TapTable, height: int, width: int) -> Tenso
 
 
 def launch_fused(x: Tensor, y: Tensor, table: TapTable) -> Tensor:
-    """Residual and adjoint of a tile in one kernel; the reach of the PSF must be well below half a tile."""
+    """Residual and adjoint in one kernel; the reach of the PSF must be well below half a tile."""
     setting = {name: number for name, number in BLUR_FUSED.items() if name != "PROGRAMS"}
     batch, channels, height, width = x.shape
     rows, columns = table.reach

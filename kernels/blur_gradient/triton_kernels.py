@@ -1,11 +1,10 @@
 # mypy: ignore-errors
 # ruff: noqa: N803, SIM109 (constants in capitals; the language of the kernels has no "in")
-"""The blur, the residual, and the gradient of a blur, from lists of taps (see `tables`).
+"""Kernels for the residual and the gradient of a blur, from lists of taps (see `tables`).
 
-A program takes a tile of `ROWS` x `COLUMNS` pixels of one plane. Tiles that see no border take a loop without boundary
-arithmetic. `fused_kernel` writes the residual of its tile and a halo around it to a scratch slot that no other program
-touches, waits for its own threads, and reads it back for the adjoint: the residual never leaves the cache, at the price of
-computing the halo twice.
+A program computes a tile of `ROWS` x `COLUMNS` pixels of one plane. Tiles away from the border skip the boundary arithmetic.
+`fused_kernel` writes the residual of its tile, with a halo around it, to scratch memory of its own, synchronises its threads,
+and reads it again for the adjoint. So the residual stays in the cache, but the halo is computed twice.
 """
 
 from __future__ import annotations
@@ -22,7 +21,7 @@ INSIDE = tl.constexpr(4)
 
 @triton.jit
 def _extended(index, size, RULE: tl.constexpr):
-    """Pixel that an extended index stands for, and whether there is one."""
+    """The pixel that an index in the padded image is a copy of, and whether there is one."""
     found = index == index
     if RULE == CIRCULAR:
         index = tl.where(index < 0, index + size, index)
@@ -72,7 +71,7 @@ def _blur_tile(
 
 @triton.jit
 def _share(position, share, size, RULE: tl.constexpr):
-    """Where a share of the border reads (see `tables`), and which pixels have it."""
+    """Position that a share of the border is read at (see `tables`), and the pixels that have this share."""
     live = position == position
     if RULE == REFLECT:
         live = ((share != 1) | (position >= 1)) & ((share != 2) | (position <= size - 2))
@@ -88,7 +87,7 @@ def _adjoint_tile(
     total, r, row, column, live_row, live_column, row_origin, column_origin, inside, top, bottom, left, right,
     height, width, r_height, r_width, row_stride, offsets, values, ranges, count, RULE: tl.constexpr,
 ):  # fmt: skip
-    """Adjoint at the live pixels of an image of `height` x `width`; r starts at the residual (row_origin, column_origin)."""
+    """Adjoint at the live pixels of an image of `height` x `width`; r begins at the residual (row_origin, column_origin)."""
     if inside:
         total = _sum_taps(
             total, r, row - row_origin, column - column_origin, live_row, live_column, r_height, r_width,
@@ -184,7 +183,7 @@ def fused_kernel(
     row_reach, column_reach, row_blocks, column_blocks, tiles, programs, x_entry, x_channel, x_row, x_column,
     y_entry, y_channel, y_row, y_column, RULE: tl.constexpr, ROWS: tl.constexpr, COLUMNS: tl.constexpr,
 ):  # fmt: skip
-    """A*(A x - y); of a tile, the pixels at least the reach away from its rim are written."""
+    """A*(A x - y). A tile writes the pixels that are at least the reach away from its edges."""
     program = tl.program_id(0)
     local_row = tl.arange(0, ROWS)
     local_column = tl.arange(0, COLUMNS)
@@ -198,12 +197,12 @@ def fused_kernel(
         channel = (plane % channels).to(tl.int64)
         row = row_start + local_row
         column = column_start + local_column
-        # pixels the blur reads lie up to twice the reach from those that are written
+        # the blur reads pixels up to twice the reach away from those that are written
         inside = (row_start >= row_reach) & (row_start + ROWS + row_reach <= height)
         inside = inside & (column_start >= column_reach) & (column_start + COLUMNS + column_reach <= width)
         r_row = row
         r_column = column
-        if RULE == CIRCULAR:  # the residual goes on beyond the border
+        if RULE == CIRCULAR:  # the residual continues beyond the border
             r_row = (row % height + height) % height
             r_column = (column % width + width) % width
         live_row = (r_row >= 0) & (r_row < r_height)
@@ -226,7 +225,7 @@ def fused_kernel(
         bottom = row_start + ROWS >= r_height
         left = column_start <= 0
         right = column_start + COLUMNS >= r_width
-        # the slot goes on beyond the border, with the wrapped residual or zeros: only shares of the border need more
+        # beyond the border the scratch memory has the wrapped residual, or zeros; only the shares of the border need more
         plain = (top | bottom | left | right) == 0
         if RULE == CIRCULAR or RULE == ZERO:
             plain = tile == tile

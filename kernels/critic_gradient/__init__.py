@@ -1,1 +1,1 @@
-"""Energy and input gradient of a convolution chain."""
+"""Energy of a chain of convolutions, and its gradient with respect to the image."""

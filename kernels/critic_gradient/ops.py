@@ -1,4 +1,4 @@
-"""One call for energy and input gradient of a chain of convolutions, which picks how it is computed."""
+"""Energy and gradient of a chain of convolutions, by the fastest implementation for the device."""
 
 from __future__ import annotations
 
@@ -21,9 +21,9 @@ def energy_and_gradient(
 ) -> tuple[Tensor, Tensor]:
     """Mean score ``[B]`` of images ``[B, C, H, W]`` and its gradient ``[B, C, H, W]``, both in the dtype of `x`.
 
-    On a CPU strips of the image one after the other. On a GPU Triton kernels for tf32, bf16 and fp16, where the convolutions are
-    fast and what is fused into them counts; in full float32 Triton has no tensor cores to use, and convolutions are torch's. What
-    is differentiated is the reference, and so is what is compiled for a CPU.
+    A CPU computes strips of the image one after the other. A GPU uses Triton kernels for tf32, bf16 and fp16; in full float32,
+    which has no tensor cores, the convolutions of torch are faster. The reference is used where the result is differentiated
+    once more, and in programs that are compiled for a CPU.
 
     Parameters
     ----------
@@ -32,8 +32,8 @@ def energy_and_gradient(
     weights, biases, strides, activation
         The chain, as `reference.energy_and_gradient` takes it.
     precision
-        One of `fastreg.kernels.precision.PRECISIONS`: of the operands of the convolutions. The reference computes in the
-        dtype of the weights, and follows torch's own switch for tf32.
+        Number format of the operands of the convolutions, one of `fastreg.kernels.precision.PRECISIONS`. The reference
+        computes in the dtype of the weights, and follows torch's own setting for tf32.
 
     Raises
     ------

@@ -1,9 +1,9 @@
-"""Energy and input gradient of a chain of convolutions, in plain torch.
+"""Energy and gradient of a chain of convolutions, in plain torch.
 
 The chain is ``z_1 = w_1 * x + b_1``, ``a_k = f(z_k)``, ``z_{k+1} = w_{k+1} * a_k + b_{k+1}``; no layer pads, and the last
 one has no activation. A *score* is the mean of the last layer's channels at one position, and the energy of an image is the
-mean of its scores. The gradient is the chain rule written out: only differentiable torch operations are used, so that
-training can differentiate it once more with respect to the weights.
+mean of its scores. The gradient is the chain rule written out in differentiable torch operations: training differentiates it
+once more with respect to the weights.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ def activate(z: Tensor, activation: str) -> Tensor:
 
 
 def through_activation(cotangent: Tensor, saved: Tensor, activation: str) -> Tensor:
-    """Multiply by f'(z). `saved` says where z is positive for the two piecewise linear activations, and is z for SiLU."""
+    """Multiply by f'(z). `saved` is z for SiLU, and the mask of positive z for the piecewise linear activations."""
     if activation == "relu":
         return torch.where(saved, cotangent, 0.0)
     if activation == "leaky_relu":
@@ -39,7 +39,7 @@ def through_activation(cotangent: Tensor, saved: Tensor, activation: str) -> Ten
     if differentiated or torch.compiler.is_compiling():
         gate = torch.sigmoid(saved)
         return cotangent * (gate * (1 + saved * (1 - gate)))
-    # the same in one pass over memory in place of five: torch cannot differentiate it, nor ONNX express it, and compilers fuse
+    # the same in one pass over memory instead of five; torch cannot differentiate it, and ONNX has no such operation
     result: Tensor = torch.ops.aten.silu_backward(cotangent, saved)
     return result
 
@@ -49,13 +49,13 @@ def transposed(cotangent: Tensor, weight: Tensor, stride: int, height: int, widt
     result = F.conv_transpose2d(cotangent, weight, stride=stride)
     missing = (height - result.shape[-2], width - result.shape[-1])
     if stride > 1:
-        # rows and columns that no strided patch covers; `output_padding` would not export with dynamic sizes
+        # rows and columns that no patch covers; `output_padding` cannot be exported with dynamic sizes
         result = F.pad(result, (0, missing[1], 0, missing[0]))
     return result
 
 
 def receptive_field(kernels: Sequence[int], strides: Sequence[int]) -> int:
-    """Side, in pixels, of the patch that one score sees."""
+    """Side in pixels of the patch that one score depends on."""
     field, jump = 1, 1
     for kernel, stride in zip(kernels, strides, strict=True):
         field += (kernel - 1) * jump
@@ -90,7 +90,7 @@ def energy_and_gradient(
             a = activate(z, activation)
             saved.append(z if activation == "silu" else a > 0)  # booleans: a quarter of the memory of f(z)
     energy = z.to(x.dtype).mean((1, 2, 3))
-    # The cotangent of a mean is 1/N everywhere. It starts as 1 and 1/N is applied last: in half precision it would vanish.
+    # The cotangent of a mean is 1/N everywhere. 1/N is multiplied last: in half precision it would underflow.
     cotangent = torch.ones_like(z)
     for k in range(last, -1, -1):
         cotangent = transposed(cotangent, weights[k], strides[k], *sizes[k])

@@ -1,7 +1,7 @@
-"""Energy and input gradient of a chain on a CPU, one strip of rows after the other.
+"""Energy and gradient of a chain of convolutions on a CPU, one strip of rows after the other.
 
-What the layers of a strip leave for the way back is still in the cache when it is needed. On two cores of an AMD EPYC a gradient
-of the model `alr` at 321x481 takes 0.7 of the time of the whole image at once (``python -m bench.kernels``).
+The activations of a strip are still in the cache when the backward pass needs them. On two cores of an AMD EPYC the gradient of
+the model `alr` at 321x481 pixels takes 0.7 of the time that it takes for the whole image at once (``python -m bench.kernels``).
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from torch import Tensor
 
 from fastreg.kernels.critic_gradient import reference
 
-#: Bytes that the widest layer of a strip may take; smaller strips overlap more, larger ones leave the cache.
+#: Most bytes of the largest layer of a strip; smaller strips overlap more, larger ones do not fit the cache.
 BUDGET = 8 << 20
 #: Size of the block that `keep_memory` frees: just below the largest that glibc adapts to (mallopt(3), M_MMAP_THRESHOLD).
 KEPT = (32 << 20) - (64 << 10)
@@ -30,10 +30,10 @@ def possible(x: Tensor, parameters: Sequence[Tensor]) -> bool:
 
 @functools.cache
 def keep_memory() -> None:
-    """Let the allocator of the C library keep the freed memory of strips for the next ones.
+    """Make the allocator of glibc keep the memory that a strip frees for the next one.
 
-    By default it returns it to the system, where each page has to be asked for again: a third of the time of a gradient. Having
-    freed one large block it keeps twice as much; other libraries do not mind.
+    By default it returns the memory to the system, and getting each page back takes a third of the time of a gradient. Once a
+    large block has been freed, glibc keeps twice as much; on other C libraries this has no effect.
     """
     torch.empty(KEPT, dtype=torch.uint8, device="cpu")
 
@@ -41,9 +41,9 @@ def keep_memory() -> None:
 def energy_and_gradient(
     x: Tensor, weights: Sequence[Tensor], biases: Sequence[Tensor], strides: Sequence[int], activation: str
 ) -> tuple[Tensor, Tensor]:
-    """What `reference.energy_and_gradient` computes, but for rounding."""
+    """As `reference.energy_and_gradient`, up to rounding."""
     keep_memory()
-    last = torch.channels_last  # the fastest layout on a CPU; results of convolutions inherit it
+    last = torch.channels_last  # the fastest layout on a CPU; convolutions keep it
     weights = [weight.contiguous(memory_format=last) for weight in weights]
     stride = math.prod(strides)
     field = reference.receptive_field([weight.shape[-1] for weight in weights], strides)
@@ -51,10 +51,10 @@ def energy_and_gradient(
     rows = max(1, -(-scores // -(-_widest(x, weights, strides) // BUDGET)))
     ends: dict[int, Tensor] = {}  # by the height of a strip
     energy, gradient = x.new_zeros(x.shape[0]), torch.zeros_like(x, memory_format=torch.contiguous_format)
-    for entry in range(x.shape[0]):  # of a batch, too: it does not fit the cache together
+    for entry in range(x.shape[0]):  # one image at a time, since a batch does not fit the cache
         for start in range(0, scores, rows):
             stop = min(start + rows, scores)
-            # strips of scores: they overlap by what the scores see
+            # strips overlap by the receptive field of the scores
             source = x[entry : entry + 1, :, stride * start : stride * (stop - 1) + field].contiguous(
                 memory_format=last
             )
@@ -68,7 +68,7 @@ def energy_and_gradient(
 
 
 def _end(x: Tensor, weights: Sequence[Tensor], strides: Sequence[int]) -> Tensor:
-    """Cotangent of the sum of all scores at the last activation: the last layer is linear, so no image has a part in it."""
+    """Cotangent of the sum of all scores at the last activation, which does not depend on the image: the last layer is linear."""
     height, width = x.shape[-2:]
     for weight, stride in zip(weights[:-1], strides, strict=False):
         height, width = ((n - weight.shape[-1]) // stride + 1 for n in (height, width))
@@ -85,7 +85,7 @@ def _strip(
     activation: str,
     end: Tensor,
 ) -> tuple[Tensor, Tensor]:
-    """Mean score of one strip and its gradient, as in the reference, with the last layer laid out as `end`."""
+    """Mean score of one strip and its gradient, as in the reference; `end` is the result of `_end` for its size."""
     sizes, saved = [], []
     a = x.to(weights[0].dtype)
     for weight, bias, stride in zip(weights[:-1], biases, strides, strict=False):
@@ -105,7 +105,7 @@ def _strip(
 
 
 def _widest(x: Tensor, weights: Sequence[Tensor], strides: Sequence[int]) -> int:
-    """Bytes of the largest layer of one image, at the least one."""
+    """Bytes of the largest layer of one image, at least one."""
     widest, pixels = 1, x.shape[-2] * x.shape[-1]
     for weight, stride in zip(weights, strides, strict=True):
         pixels //= stride**2

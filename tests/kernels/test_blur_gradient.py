@@ -140,7 +140,7 @@ def test_what_is_decided_is_what_is_explained() -> None:
         assert planned.choice == choice
         assert f"{choice}: " in planned.explain()
     assert (
-        "PSF 25x25, 17 of its taps are not zero"
+        "PSF 25x25, 17 non-zero taps"
         in plan.plan(motion(25, 17), "zero", (1, 3, 64, 64), torch.float32).explain()
     )
 

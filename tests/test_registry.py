@@ -5,6 +5,7 @@ from __future__ import annotations
 import torch
 
 from fastreg import fidelities, operators, priors, solvers
+from fastreg.priors import potentials
 from tests.registry import DENOISERS, FIDELITIES, OPERATORS, REGULARIZERS, SOLVERS
 
 
@@ -16,4 +17,6 @@ def test_no_part_goes_untested() -> None:
     tested = {make(double)[0].kind for make in REGULARIZERS.values()} | {
         make(double).kind for make in DENOISERS.values()
     }
-    assert tested | {priors.Residual.kind} == set(priors.PRIORS)  # see tests/priors/test_residual.py
+    # see tests/priors/test_potentials.py and tests/priors/test_residual.py
+    tested |= {*potentials.POTENTIALS, priors.GradientStep.kind, priors.Residual.kind}
+    assert tested == set(priors.PRIORS)

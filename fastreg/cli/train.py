@@ -2,27 +2,27 @@
 
 from __future__ import annotations
 
-import shlex
-import sys
-from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import Annotated, Literal
 
 import typer
 
-if TYPE_CHECKING:
-    from fastreg.training.loop import Files, Loop, Record
+from fastreg.cli.train_restoration import equilibrium, unrolled
+from fastreg.cli.training_runs import (
+    Device,
+    Output,
+    Overwrite,
+    Precision,
+    Resume,
+    Seed,
+    command_line,
+    new_files,
+    run_training,
+)
 
 app = typer.Typer(no_args_is_help=True, help="Train priors, and fit the settings they restore with.")
-
-Output = Annotated[Path, typer.Option("--output", "-o", help="The model to write, a .safetensors file.")]
-Resume = Annotated[
-    bool, typer.Option("--resume", help="Continue from the checkpoint beside the output, also with more --iterations.")
-]
-Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace an existing model.")]
-Device = Annotated[Literal["auto", "cpu", "cuda"], typer.Option()]
-Precision = Annotated[Literal["ieee", "bf16"], typer.Option(help="Number format of the convolutions; ieee is float32.")]
-Seed = Annotated[int, typer.Option()]
+app.command()(equilibrium)
+app.command()(unrolled)
 
 
 @app.command()
@@ -94,7 +94,7 @@ def critic(
         seed=seed,
     )
     job = CriticJob(
-        files=_files(output, overwrite or resume),
+        files=new_files(output, overwrite or resume),
         recipe=recipe,
         budget=Budget(iterations),
         data=data,
@@ -105,10 +105,10 @@ def critic(
         select=select == "best" and degraded is None,
         sharpness=(SHARPNESS if activation == "relu" else 0.0) if smooth is None else smooth,
         device=choose_device(device),
-        command=_command(),
+        command=command_line(),
     )
     session = CriticSession(job)
-    _train(session.loop, session.run(resume))
+    run_training(session.loop, session.run(resume))
     session.finish(tuned, typer.echo)
     typer.echo(f"wrote {output}")
 
@@ -175,7 +175,7 @@ def denoiser(
         raise ValueError("--start takes the network from the model: leave out --widths and --grey")
     where = choose_device(device)
     job = DenoiserJob(
-        files=_files(output, overwrite or resume),
+        files=new_files(output, overwrite or resume),
         recipe=DenoiserRecipe(crop, batch, rate, warm_up, decay, average, precision, seed),
         budget=Budget(iterations, minutes),
         data=data,
@@ -184,10 +184,10 @@ def denoiser(
         potential=potential and potential.replace("-", "_"),
         device=where,
         compiled=(where.type == "cpu" and machine.cpp_compiler() is not None) if compile_loss is None else compile_loss,
-        command=_command(),
+        command=command_line(),
     )
     session = DenoiserSession(job)
-    _train(session.loop, session.run(resume))
+    run_training(session.loop, session.run(resume))
     session.finish(typer.echo)
     typer.echo(f"wrote {output}")
 
@@ -216,7 +216,7 @@ def schedule(
     from fastreg import models
     from fastreg.training import patches, tuning
 
-    files, prior = _files(output, overwrite), models.load(model)
+    files, prior = new_files(output, overwrite), models.load(model)
     card = prior.card
     assert card is not None  # of every model that was loaded
     images = patches.tuning_crops(patches.photographs_in(data)[1], crop, crops)
@@ -231,16 +231,6 @@ def schedule(
     card = dataclasses.replace(card, tasks=settings, measured={**card.measured, "held_out_psnr": quality})
     models.save_card(model, files.output, card)
     typer.echo(f"wrote {output}")
-
-
-def _files(output: Path, replace: bool) -> Files:
-    from fastreg.training.loop import Files
-
-    files = Files(output)
-    if output.exists() and not replace:
-        raise ValueError(f"{output} exists: give --overwrite to replace it")
-    output.parent.mkdir(parents=True, exist_ok=True)
-    return files
 
 
 def _tasks(text: str) -> list[str]:
@@ -269,27 +259,3 @@ def _numbers(name: str, text: str) -> tuple[int, ...]:
     if not all(word.strip().isdecimal() and int(word) > 0 for word in words):
         raise ValueError(f"{name} must be positive whole numbers with commas between them, got {text!r}")
     return tuple(int(word) for word in words)
-
-
-def _command() -> str:
-    """This command line, with names of files and folders in the place of their paths."""
-    words = [
-        Path(word).name if "/" in word else word for word in sys.argv[1:] if word not in ("--resume", "--overwrite")
-    ]
-    return shlex.join(["fastreg", *words])
-
-
-def _train(loop: Loop, records: Iterator[Record]) -> None:
-    """Run the training under a progress bar."""
-    from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
-
-    from fastreg.training.plot import can_plot
-
-    if not can_plot():
-        typer.echo("there will be no plot: matplotlib is not installed (pip install 'fastreg[train]')", err=True)
-    columns = (BarColumn(), TaskProgressColumn(), TextColumn("{task.fields[state]}"), TimeRemainingColumn())
-    with Progress(*columns) as bar:
-        task = bar.add_task("", total=1.0, state="")
-        for record in records:
-            words = [f"{name} {value:.4g}" for name, value in record.items() if name != "seconds"]
-            bar.update(task, completed=loop.progress, state="  ".join(words))

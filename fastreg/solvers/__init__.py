@@ -11,6 +11,7 @@ from fastreg.solvers.douglas_rachford import DouglasRachford, DouglasRachfordSta
 from fastreg.solvers.forward_backward import ForwardBackward, ForwardBackwardState
 from fastreg.solvers.gradient_descent import GradientDescent
 from fastreg.solvers.half_quadratic_splitting import HalfQuadraticSplitting, HalfQuadraticSplittingState
+from fastreg.solvers.learned_splitting import LearnedSplitting, LearnedSplittingState
 from fastreg.solvers.monotone import MonotoneForwardBackward, MonotoneForwardBackwardState
 from fastreg.solvers.pdhg import PDHG1, PDHG2, PDHG1State, PDHG2State
 from fastreg.solvers.proximal_gradient import ProximalGradient
@@ -24,6 +25,7 @@ SOLVERS: dict[str, type[Solver[Any]]] = {
         GradientDescent,
         ForwardBackward,
         MonotoneForwardBackward,
+        LearnedSplitting,
         HalfQuadraticSplitting,
         ProximalGradient,
         ADMM,
@@ -48,6 +50,8 @@ __all__ = [
     "GradientDescent",
     "HalfQuadraticSplitting",
     "HalfQuadraticSplittingState",
+    "LearnedSplitting",
+    "LearnedSplittingState",
     "MonotoneForwardBackward",
     "MonotoneForwardBackwardState",
     "PDHG1State",

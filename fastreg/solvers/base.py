@@ -65,10 +65,10 @@ class Solver(Part, abc.ABC, Generic[State]):
         """The restored image ``[B, C, H, W]`` of a state."""
         return state[0]
 
-    def fold(self, problem: Problem, y: Tensor) -> Tensor:
-        """Run the whole schedule and return the restored image."""
+    def fold(self, problem: Problem, y: Tensor, schedule: Tensor | None = None) -> Tensor:
+        """Run the whole schedule, or another one that is being learned, and return the restored image."""
         state = self.start(problem, y)
-        for row in self.schedule.unbind(0):
+        for row in (self.schedule if schedule is None else schedule).unbind(0):
             state = self.step(problem, y, state, row)
         return self.result(state)
 

@@ -170,6 +170,10 @@ def make_restorer(
         raise ValueError("give a solver or the number of its iterations, not both")
     description = tuned[task].solver if solver is None else None
     if iterations is not None and description is not None:
+        if "iterations" not in description["settings"]:
+            raise ValueError(
+                f"the schedule of the solver {description['kind']} was learned: its number of iterations is fixed"
+            )
         settings = {**description["settings"], "iterations": iterations}
         solver = build(SOLVERS, {**description, "settings": settings})
     return Restorer(operator, prior=model, solver=solver, weight=weight).to(device).eval()

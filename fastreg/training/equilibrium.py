@@ -17,8 +17,11 @@ from torch import Tensor
 
 from fastreg.fidelities.base import per_entry
 from fastreg.operators.conjugate_gradients import conjugate_gradients, inner
+from fastreg.priors import Regularizer
 from fastreg.problem import Problem
-from fastreg.solvers.tolerance import anderson
+from fastreg.solvers import MonotoneForwardBackward
+from fastreg.solvers.tolerance import FixedPoint, anderson, forward_backward, minimise
+from fastreg.training.restoration import Learned, Observations, RestorationRecipe
 
 #: ``"conjugate_gradients"`` is for energies, ``"anderson"`` for any field; ``"jacobian_free"`` is the first term of a series.
 Backward = Literal["conjugate_gradients", "anderson", "jacobian_free"]
@@ -98,3 +101,61 @@ def adjoint_state(
             lambda v: problem.data_gradient(v, none) + hessian(v), cotangent, iterations, precondition
         )
         return torch.where(inner(w, w) > 0, w, first)
+
+
+class EquilibriumObjective:
+    """The mean squared error at the minimum of the energy, or at the fixed point of an implicit prior.
+
+    The fixed point is found without a graph: an explicit prior by `minimise`, an implicit one by Anderson's acceleration of
+    forward-backward splitting with the solver's step.
+
+    Parameters
+    ----------
+    model
+        What is learned.
+    recipe, observations
+        Settings, and observations on the device of the model.
+    backward
+        See `implicit_loss`; conjugate gradients are for explicit priors.
+    tolerance, limit
+        See `minimise`.
+    """
+
+    def __init__(
+        self,
+        model: Learned,
+        recipe: RestorationRecipe,
+        observations: Observations,
+        backward: Backward,
+        tolerance: float = 3e-4,
+        limit: int = 60,
+    ) -> None:
+        if backward == "conjugate_gradients" and not isinstance(model.prior, Regularizer):
+            raise ValueError(f"conjugate gradients need a symmetric Jacobian, which a {model.prior.kind} does not have")
+        self.model, self.recipe, self.observations = model, recipe, observations
+        self.backward, self.tolerance, self.limit = backward, tolerance, limit
+        self.optimizer = torch.optim.Adam(model.parameters(), lr=recipe.rate, betas=(0.9, 0.99))
+
+    def rate(self, iteration: int, progress: float) -> float:
+        """See `RestorationRecipe.learning_rate`."""
+        return self.recipe.learning_rate(iteration, progress)
+
+    def loss(self, generator: torch.Generator) -> tuple[Tensor, dict[str, Tensor]]:
+        """A scalar with the gradient of the mean squared error; that error, and the number of steps."""
+        clean, operator, y, sigma = self.observations.draw(generator)
+        problem = self.model.problem(operator, sigma)
+        with torch.no_grad():
+            found = self._solve(problem._replace(weight=problem.weight.detach()), y)
+        error = found.x - clean
+        scalar = implicit_loss(problem, y, found.x, 2 * error / error.numel(), found.step, self.backward)
+        return scalar, {"loss": error.square().mean(), "steps": torch.tensor(float(found.iterations))}
+
+    def _solve(self, problem: Problem, y: Tensor) -> FixedPoint:
+        solver = self.model.solver
+        if isinstance(solver, MonotoneForwardBackward):
+            return minimise(solver, problem, y, None, self.tolerance, self.limit)
+        step = solver.schedule[0, 0].expand_as(problem.sigma)
+        x, count, residual = anderson(
+            lambda x: forward_backward(problem, y, x, step), problem.operator.initial(y), self.tolerance, self.limit
+        )
+        return FixedPoint(x, count, residual, step)

@@ -1,0 +1,209 @@
+"""A training run of a prior inside a solver, on disk: photographs and a start in; checkpoint, log, plot and model out."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+from torch import nn
+
+from fastreg import models
+from fastreg.models import TaskSettings, WeightRule
+from fastreg.priors import GradientPrior, GradientStep, NetworkDenoiser, Prior, Regularizer, Residual
+from fastreg.solvers import ForwardBackward, LearnedSplitting, MonotoneForwardBackward, Solver
+from fastreg.training import patches
+from fastreg.training.equilibrium import Backward, EquilibriumObjective
+from fastreg.training.loop import Budget, Files, Loop, Record, Selection, train
+from fastreg.training.plot import plot
+from fastreg.training.restoration import Learned, Observations, RestorationRecipe, restoration_psnr
+from fastreg.training.unrolled import UnrolledObjective
+
+#: Held-out photographs that checkpoints are compared on, the side of their crops, and how often.
+COMPARED_ON, COMPARED_SIZE, COMPARED_EVERY = 4, 128, 250
+
+
+@dataclasses.dataclass(frozen=True)
+class Unrolled:
+    """Training through a number of steps of `fastreg.solvers.LearnedSplitting`."""
+
+    iterations: int = 8
+
+    def solver(self, prior: GradientPrior) -> Solver[Any]:
+        """The solver that learns."""
+        return LearnedSplitting.untrained(self.iterations)
+
+    def objective(self, model: Learned, recipe: RestorationRecipe, observations: Observations) -> UnrolledObjective:
+        """What is minimised."""
+        return UnrolledObjective(model, recipe, observations)
+
+
+@dataclasses.dataclass(frozen=True)
+class Equilibrium:
+    """Training at the fixed point.
+
+    Parameters
+    ----------
+    backward
+        ``"implicit"``: conjugate gradients, or Anderson's acceleration for an implicit prior; or ``"jacobian_free"``.
+    iterations
+        Steps of the solver that is written into the model card.
+    step_size, floor
+        See `fastreg.solvers.MonotoneForwardBackward`; implicit priors use `fastreg.solvers.ForwardBackward`.
+    tolerance, limit
+        See `fastreg.solvers.tolerance.minimise`.
+    """
+
+    backward: Literal["implicit", "jacobian_free"] = "jacobian_free"
+    iterations: int = 60
+    step_size: float = 8.0
+    floor: float = 11.28 / 255
+    tolerance: float = 3e-4
+    limit: int = 60
+
+    def solver(self, prior: GradientPrior) -> Solver[Any]:
+        """The solver whose fixed points are learned."""
+        if isinstance(prior, Regularizer):
+            return MonotoneForwardBackward(self.iterations, self.step_size, floor=self.floor)
+        return ForwardBackward(self.iterations, self.step_size, floor=self.floor)
+
+    def objective(self, model: Learned, recipe: RestorationRecipe, observations: Observations) -> EquilibriumObjective:
+        """What is minimised."""
+        exact: Backward = "conjugate_gradients" if isinstance(model.prior, Regularizer) else "anderson"
+        backward: Backward = exact if self.backward == "implicit" else "jacobian_free"
+        return EquilibriumObjective(model, recipe, observations, backward, self.tolerance, self.limit)
+
+
+@dataclasses.dataclass(frozen=True)
+class RestorationJob:
+    """What to train and where.
+
+    Parameters
+    ----------
+    files
+        The model to write and the files beside it.
+    method
+        How.
+    recipe, budget
+        Settings of the training, and how long it takes.
+    data
+        A folder of clean photographs, one in sixteen of which is held out.
+    start
+        The model to start from, by its name or file: explicit, or a denoiser, whose residual is used in the place of a gradient.
+    weight
+        The weight lambda to start from; that of the start's card for the task and this solver, else 1, if not given.
+    device
+        Where to train.
+    command
+        The command that this job came from, for the model card.
+    """
+
+    files: Files
+    method: Unrolled | Equilibrium
+    recipe: RestorationRecipe
+    budget: Budget
+    data: Path
+    start: str
+    weight: float | None = None
+    device: torch.device = dataclasses.field(default_factory=lambda: torch.device("cpu"))
+    command: str = ""
+
+
+class RestorationSession:
+    """A training run of a prior inside a solver.
+
+    Raises
+    ------
+    ValueError
+        If there are too few photographs, one cannot be read or is smaller than a crop, or the model cannot be trained.
+    """
+
+    def __init__(self, job: RestorationJob) -> None:
+        self.job = job
+        torch.manual_seed(job.recipe.seed)
+        prior = _trainable(models.load(job.start))
+        files, self.held_out = patches.photographs_in(job.data)
+        self.images = len(files)
+        source = patches.PatchSource(patches.decode(files), job.recipe.crop, job.device)
+        observations = Observations(job.recipe, source, prior.channels)
+        solver = job.method.solver(prior)
+        tuned = prior.card.tasks.get(job.recipe.task) if prior.card is not None else None
+        rule = _first_weight(job.weight, tuned, solver)
+        self.model = Learned(prior, solver, rule, observations.row.tuned_sigmas).to(job.device)
+        recipe = {
+            **dataclasses.asdict(job.recipe),
+            **dataclasses.asdict(job.method),
+            "method": type(job.method).__name__,
+            "start": job.start,
+            "weight": job.weight,
+        }
+        objective = job.method.objective(self.model, job.recipe, observations)
+        self.loop = Loop(objective, job.budget, recipe, job.recipe.average, clip=1e-1, seed=job.recipe.seed)
+        crops = patches.tuning_crops(self.held_out, COMPARED_SIZE, COMPARED_ON)
+        self._crops = crops.mean(1, keepdim=True) if prior.channels == 1 else crops
+
+    def run(self, resume: bool = False) -> Iterator[Record]:
+        """Train with log and checkpoints; the weights that restore held-out crops best are kept."""
+        selection = Selection(self._measure, lambda iteration: iteration % COMPARED_EVERY == 0)
+        yield from train(self.loop, self.job.files, resume, selection, every=25, checkpoint_every=COMPARED_EVERY)
+
+    def _measure(self, model: nn.Module) -> list[float]:
+        return restoration_psnr(model, self.job.recipe.task, self._crops)
+
+    def finish(self, report: Callable[[str], None] = lambda line: None) -> models.ModelCard:
+        """Take the best weights, measure them, plot the loss and write the model, in float16."""
+        job, task = self.job, self.job.recipe.task
+        best = torch.load(job.files.best, map_location=job.device, weights_only=True)
+        self.model.load_state_dict(best["model"])
+        self.model.eval().requires_grad_(False)
+        quality = [round(value, 3) for value in self._measure(self.model)]
+        report(f"on held-out crops: {', '.join(f'{value:.2f} dB' for value in quality)}")
+        plot(job.files.beside(".png"), job.files.log, ("loss",))
+        prior = self.model.prior
+        card = models.ModelCard(
+            name=job.files.output.stem,
+            kind=prior.kind,
+            settings=prior.settings,
+            description=f"Trained for {task} {_how(job.method)}. It started from the weights of {Path(job.start).stem}.",
+            command=job.command,
+            recipe=self.loop.recipe,
+            data={"folders": [job.data.name], "images": self.images, "held_out": [path.name for path in self.held_out]},
+            tasks={task: self.model.finished()[1]},
+            measured={
+                "iterations": self.loop.iteration,
+                "seconds": round(self.loop.seconds),
+                "selected_iteration": best["iteration"],
+                "trials": best["trials"],
+                "held_out_psnr": {task: quality},
+            },
+        )
+        return models.save_model(prior, job.files.output, card, half=True)
+
+
+def _how(method: Unrolled | Equilibrium) -> str:
+    if isinstance(method, Unrolled):
+        return f"through {method.iterations} steps, with their schedule"
+    return "at the fixed point" + (" (Jacobian-free)" if method.backward == "jacobian_free" else "")
+
+
+def _trainable(model: Prior) -> GradientPrior:
+    """The gradient, or the field in its place, that a model provides."""
+    if isinstance(model, GradientStep):
+        prior: GradientPrior = model.regularizer
+    elif isinstance(model, NetworkDenoiser):
+        prior = Residual(model)
+    elif isinstance(model, GradientPrior):
+        prior = model
+    else:
+        raise ValueError(f"expected an explicit prior or a network that denoises to train, got a {model.kind}")
+    return prior.train().requires_grad_(True)
+
+
+def _first_weight(weight: float | None, tuned: TaskSettings | None, solver: Solver[Any]) -> WeightRule:
+    if weight is not None:
+        return WeightRule.constant(weight)
+    if tuned is not None and tuned.solver is not None and tuned.solver["kind"] == solver.kind:
+        return tuned.rule
+    return WeightRule.constant(1.0)

@@ -19,6 +19,7 @@ from torch import Tensor
 
 import fastreg
 from bench import machine
+from bench.rivals import Nothing
 from fastreg import metrics
 from fastreg.compiled import rounded
 from fastreg.fidelities import L1, L2, Fidelity, Poisson
@@ -27,7 +28,7 @@ from fastreg.io.atomic import replacing
 from fastreg.models import TaskSettings
 from fastreg.operators import Blur, FourierSampling, Identity, LinearOperator, gaussian_psf
 from fastreg.parts import describe, digest, fingerprint
-from fastreg.priors import Denoiser, Prior
+from fastreg.priors import Prior
 from fastreg.restorer import Restorer
 from fastreg.solvers import ADMM, PDHG1, PDHG2, DouglasRachford, ProximalGradient, Solver
 from fastreg.training import patches, tuning
@@ -55,22 +56,6 @@ SCHEMES: dict[str, Callable[[float], Solver[Any]]] = {
 }
 #: Border in pixels that is left out of the PSNR, as in the paper.
 CROP = 12
-
-
-class Nothing(Denoiser):
-    """Leaves images as they are: total variation is then the only prior of `PDHG2`."""
-
-    kind = "nothing"
-    channels = 1
-
-    @property
-    def settings(self) -> dict[str, Any]:
-        """None."""
-        return {}
-
-    def forward(self, x: Tensor, sigma: Tensor) -> Tensor:
-        """x."""
-        return x
 
 
 class Case(NamedTuple):

@@ -10,6 +10,7 @@ import pytest
 import torch
 
 from bench import proximal, schemes
+from bench.rivals import Nothing
 from fastreg.evaluation.results import Settings
 from fastreg.fidelities import L1, L2
 from fastreg.io import images
@@ -51,9 +52,7 @@ def test_a_number_is_measured_once(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     def cases(_: dict[str, TaskSettings]) -> list[schemes.Case]:
         solver, files = PDHG2(60, 0.1, total_variation=1.0), [str(tmp_path / "x.png")]
         return [
-            schemes.Case(
-                fidelity.kind, "a", solver, Identity(), 0.1, None, fidelity, files, "impulses", schemes.Nothing(), 1.0
-            )
+            schemes.Case(fidelity.kind, "a", solver, Identity(), 0.1, None, fidelity, files, "impulses", Nothing(), 1.0)
             for fidelity in (L2(), L1())
         ]
 

@@ -1,4 +1,4 @@
-"""Feed mutated image files to `fastreg.io.stacks.read`, and write what it reads in every format.
+"""Feed mutated image files to `fastreg.io.files.read`, and write what it reads in every format.
 
 python -m bench.fuzz --count 10000 --seed 0
 python -m bench.fuzz --first 1234 --count 1 --seed 0            # one of them again
@@ -24,9 +24,10 @@ from typing import Any
 
 import numpy as np
 
-from fastreg.io import decoders, encoders, images, png, stacks
+from fastreg.io import decoders, encoders, files, images, png
 from fastreg.io.directories import EXIF, GPS, Directory, Entry
 from fastreg.io.metadata import Density, Metadata
+from fastreg.io.stacks import Stack
 
 #: Files of a process, largest growth of its memory in bytes, longest time for a file in seconds, pixels of the largest image.
 CHUNK, MEMORY, SECONDS, PIXELS = 500, 400 << 20, 5.0, 1 << 20
@@ -48,7 +49,7 @@ def corpus() -> dict[str, bytes]:
     random = np.random.default_rng(0)
     ramp = np.add.outer(np.linspace(0, 0.5, _HEIGHT), np.linspace(0, 0.5, _WIDTH)).astype(np.float32)
     alpha = random.integers(0, 256, ramp.shape).astype(np.uint8)
-    files: dict[str, bytes] = {}
+    sound: dict[str, bytes] = {}
     with tempfile.TemporaryDirectory() as folder:
         for channels in (1, 3):
             pixels = np.stack([ramp] * channels)
@@ -57,7 +58,7 @@ def corpus() -> dict[str, bytes]:
                     for plane in (None, alpha) if dtype == "uint8" and suffix not in (".jpg", ".jpeg") else (None,):
                         path = Path(folder) / f"{channels}-{dtype}-{plane is not None}{suffix}"
                         images.write(images.Image(pixels, plane, dtype, metadata=own), path)
-                        files[path.name] = path.read_bytes()
+                        sound[path.name] = path.read_bytes()
     samples = (np.dstack([ramp] * 3) * 255).astype(np.uint8)
     picture = Image.fromarray(samples)
     saved: dict[str, tuple[Any, dict[str, Any]]] = {
@@ -77,7 +78,7 @@ def corpus() -> dict[str, bytes]:
     for name, (image, options) in saved.items():
         stream = io.BytesIO()
         image.save(stream, {"jpg": "JPEG", "tif": "TIFF"}.get(name[-3:], name.split(".")[1].upper()), **options)
-        files[name] = stream.getvalue()
+        sound[name] = stream.getvalue()
     tiffs: dict[str, dict[str, Any]] = {
         "plain.tif": {},
         "tiles.tif": {"tile": (16, 16), "compression": "zlib"},
@@ -95,14 +96,14 @@ def corpus() -> dict[str, bytes]:
         data = samples if options.get("photometric", "rgb") == "rgb" else samples.transpose(2, 0, 1)
         data = data.transpose(2, 0, 1) if name == "planar.tif" else data
         tifffile.imwrite(stream, data, **{"photometric": "rgb", **options})
-        files[name] = stream.getvalue()
+        sound[name] = stream.getvalue()
     arrays = {"big.npy": ramp.astype(">f8"), "columns.npy": np.asfortranarray(samples), "complex.npy": ramp * 1j}
     arrays["axes.npy"] = np.stack([ramp] * 3)
     for name, array in arrays.items():
         stream = io.BytesIO()
         np.save(stream, array)
-        files[name] = stream.getvalue()
-    return files
+        sound[name] = stream.getvalue()
+    return sound
 
 
 def mutated(data: bytes, random: np.random.Generator) -> bytes:
@@ -125,8 +126,8 @@ def check(name: str, data: bytes, folder: Path) -> tuple[bool, str]:
     source.write_bytes(data)
     started = time.perf_counter()
     try:
-        picture = stacks.read(source, max_pixels=PIXELS, axes="TYX" if name.startswith("axes") else None)
-        planes = list(picture.images()) if isinstance(picture, stacks.Stack) else None
+        picture = files.read(source, max_pixels=PIXELS, axes="TYX" if name.startswith("axes") else None)
+        planes = list(picture.images()) if isinstance(picture, Stack) else None
     except ValueError as error:
         return False, f"its message is {str(error)!r}" if "\n" in str(error) else ""
     except BaseException as error:
@@ -134,8 +135,8 @@ def check(name: str, data: bytes, folder: Path) -> tuple[bool, str]:
     for suffix in images.SUFFIXES if planes is None else (".npy", ".tif"):
         path = folder / f"out{suffix}"
         try:
-            if isinstance(picture, stacks.Stack):
-                stacks.write(picture.replaced(planes or ()), path)
+            if isinstance(picture, Stack):
+                files.write(picture.replaced(planes or ()), path)
             else:
                 data, _ = encoders.encode(picture, suffix)
                 _ = (decoders.decode_npy if suffix == ".npy" else decoders.decode)(data)
@@ -148,14 +149,14 @@ def check(name: str, data: bytes, folder: Path) -> tuple[bool, str]:
 
 def run(numbers: range, seed: int, report: Callable[[int, str], None]) -> int:
     """Check some of the files of a seed; returns how many became images."""
-    files = corpus()
-    names = sorted(files)
+    sound = corpus()
+    names = sorted(sound)
     before, read = _peak(), 0
     with tempfile.TemporaryDirectory() as folder:
         for number in numbers:
             name = names[number % len(names)]
             report(number, "")
-            good, fault = check(name, mutated(files[name], np.random.default_rng([seed, number])), Path(folder))
+            good, fault = check(name, mutated(sound[name], np.random.default_rng([seed, number])), Path(folder))
             if _peak() - before > MEMORY:
                 fault, before = f"the memory grew by {(_peak() - before) >> 20} MB", _peak()
             if fault:

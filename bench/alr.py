@@ -3,25 +3,22 @@
     python -m bench.alr measure --data DATA [NAME ...]    # writes bench/results/alr/*.json, hours on two cores
     python -m bench.alr table                             # writes bench/tables/alr.md from them
 
-DATA holds ``bsd400`` and ``cbsd68``. Measuring is one call of ``fastreg evaluate`` an experiment, which takes up what was there.
+DATA holds ``bsd400`` and ``cbsd68``. What was measured before is kept.
 The critics of table 1 but the last do not ship: their figures and the commands that trained them are in table1.json.
 """
 
 from __future__ import annotations
 
-import argparse
 import json
-import os
 import shutil
-import subprocess
-import sys
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import fastreg
-from fastreg.models import fingerprint
+from bench import experiments
+from bench.experiments import experiment
+from fastreg.evaluation.results import Score
 from fastreg.training.patches import split
 
 ROOT = Path(__file__).parent
@@ -31,50 +28,41 @@ SIGMAS = (0.05, 0.1, 0.2, 0.3, 0.4)
 PAPER_2 = {0.1: 28.85, 0.2: 24.88, 0.4: 21.58}
 #: The first of the photographs of bsd400 that no critic was trained on, and the side of their central squares in table 1.
 HELD_OUT, CROP = 11, 160
-_DEBLUR = "--task deblur --sigma 0.03 --psf gaussian:7:3 --prior alr-deblur --baseline"
-_INPAINT = "--task inpaint --sigma 0.01 --prior alr --baseline --precision bf16 --missing"
-#: Data, model and options of ``fastreg evaluate`` for each experiment.
+#: Titles are those of table 3.
+_BF16: dict[str, Any] = {"part": 1, "prior": "alr", "precision": "bf16", "compile": "always"}
+_INPAINT = "inpainting, {} % of the pixels missing, sigma 0.01"
 EXPERIMENTS = {
-    "held-out-alr": (
-        "bsd400",
-        "alr",
-        f"--task denoise --sigma {','.join(map(str, SIGMAS))} --prior alr --precision bf16 --crop {CROP}",
+    "held-out-alr": experiment("", "denoise", *SIGMAS, **_BF16, data="bsd400", crop=CROP),
+    "denoise": experiment("", "denoise", *PAPER_2, **_BF16),
+    "deblur": experiment(
+        "deblurring, Gaussian 7x7 of std 3, sigma 0.03, reflecting border",
+        "deblur",
+        0.03,
+        baseline="Wiener filter",
+        **{**_BF16, "prior": "alr-deblur", "precision": "ieee"},
+        psf="gaussian:7:3",
     ),
-    "denoise": ("cbsd68", "alr", "--task denoise --sigma 0.1,0.2,0.4 --prior alr --precision bf16"),
-    "deblur": ("cbsd68", "alr-deblur", _DEBLUR),
-    "inpaint-50": ("cbsd68", "alr", f"{_INPAINT} 0.5"),
-    "inpaint-80": ("cbsd68", "alr", f"{_INPAINT} 0.8"),
-}
-TITLES = {
-    "deblur": ("deblurring, Gaussian 7x7 of std 3, sigma 0.03, reflecting border", "Wiener filter"),
-    "inpaint-50": ("inpainting, 50 % of the pixels missing, sigma 0.01", "biharmonic"),
-    "inpaint-80": ("inpainting, 80 % of the pixels missing, sigma 0.01", "biharmonic"),
+    "inpaint-50": experiment(_INPAINT.format(50), "inpaint", 0.01, baseline="biharmonic", **_BF16, missing=0.5),
+    "inpaint-80": experiment(_INPAINT.format(80), "inpaint", 0.01, baseline="biharmonic", **_BF16, missing=0.8),
 }
 
 
-def measure(data: Path, only: list[str]) -> None:
-    """Run the experiments; rows that are in their files are kept."""
+def measure(data: Path, names: list[str]) -> None:
+    """Run the experiments; results of the same settings and model that are in their files are kept."""
     _, held_out = split(list((data / "bsd400").iterdir()))
     with tempfile.TemporaryDirectory() as folder:
         (Path(folder) / "bsd400").mkdir()
         for path in held_out[:HELD_OUT]:
             shutil.copy(path, Path(folder) / "bsd400")
-        for name in only or EXPERIMENTS:
-            source, _, options = EXPERIMENTS[name]
-            command = [sys.executable, "-m", "fastreg.cli", "evaluate", "--data", source, *options.split()]
-            path = os.pathsep.join([str(ROOT.parent), *filter(None, [os.environ.get("PYTHONPATH")])])
-            where = folder if source == "bsd400" else data  # so that the files name the data and not where they are
-            command += ["--compile", "always", "--json", str(RESULTS / f"{name}.json")]
-            subprocess.run(command, cwd=where, env=os.environ | {"PYTHONPATH": path}, check=True)
+        for name in names:
+            row = EXPERIMENTS[name]
+            row.measure(Path(folder) if row.settings.data == "bsd400" else data, RESULTS / f"{name}.json")
 
 
-def measured(name: str) -> tuple[int, list[dict[str, Any]]]:
+def measured(name: str) -> tuple[int, dict[float, dict[str, Score]]]:
     """Number of images and means of an experiment; none if the model that ships was not measured."""
-    path = RESULTS / f"{name}.json"
-    document = json.loads(path.read_text()) if path.exists() else {}
-    if document.get("model") != fingerprint(fastreg.load(EXPERIMENTS[name][1])):
-        return 0, []
-    return document["images"], document["means"]
+    result = EXPERIMENTS[name].current(RESULTS / f"{name}.json")
+    return (0, {}) if result is None else (len({row.name for row in result.rows}), result.means())
 
 
 def table() -> Iterator[str]:
@@ -111,7 +99,7 @@ def _table_1() -> Iterator[str]:
     for row in stored["critics"]:
         cells = (f"{mine:.2f} ({paper:.2f})" for mine, paper in zip(row["psnr"], row["paper"], strict=True))
         yield f"| {row['trained']} | " + " | ".join(cells) + " |"
-    means = {row["sigma"]: f"{row['restored']['psnr']:.2f}" for row in measured("held-out-alr")[1]}
+    means = {sigma: f"{mean['restored'].psnr:.2f}" for sigma, mean in measured("held-out-alr")[1].items()}
     yield "| [0.05, 0.6] (`alr`) | " + " | ".join(means.get(sigma, "not measured") for sigma in SIGMAS) + " |"
     yield ""
     yield stored["remark"]
@@ -128,11 +116,11 @@ def _table_2() -> Iterator[str]:
     yield "| sigma | images | noisy | `alr` | SSIM | paper |"
     yield "|---|---|---|---|---|---|"
     images, means = measured("denoise")
-    for row in means:
-        restored = row["restored"]
+    for sigma, mean in means.items():
+        restored = mean["restored"]
         yield (
-            f"| {row['sigma']} | {images} | {row['degraded']['psnr']:.2f} | **{restored['psnr']:.2f}** "
-            f"| {restored['ssim']:.3f} | {PAPER_2[row['sigma']]:.2f} |"
+            f"| {sigma} | {images} | {mean['degraded'].psnr:.2f} | **{restored.psnr:.2f}** "
+            f"| {restored.ssim:.3f} | {PAPER_2[sigma]:.2f} |"
         )
 
 
@@ -141,16 +129,17 @@ def _table_3() -> Iterator[str]:
     yield ""
     yield "| task | prior | images | degraded | restored | SSIM | baseline of scikit-image |"
     yield "|---|---|---|---|---|---|---|"
-    for name, (title, baseline) in TITLES.items():
-        images, means = measured(name)
-        for row in means:
-            restored = row["restored"]
+    for name in ("deblur", "inpaint-50", "inpaint-80"):
+        row, (images, means) = EXPERIMENTS[name], measured(name)
+        start = f"| {row.title} | `{row.settings.prior}` |"
+        for mean in means.values():
+            restored = mean["restored"]
             yield (
-                f"| {title} | `{EXPERIMENTS[name][1]}` | {images} | {row['degraded']['psnr']:.2f} "
-                f"| **{restored['psnr']:.2f}** | {restored['ssim']:.3f} | {baseline} {row['baseline']['psnr']:.2f} |"
+                f"{start} {images} | {mean['degraded'].psnr:.2f} | **{restored.psnr:.2f}** | {restored.ssim:.3f} "
+                f"| {row.baseline} {mean['baseline'].psnr:.2f} |"
             )
         if not means:
-            yield f"| {title} | `{EXPERIMENTS[name][1]}` | not measured | | | | |"
+            yield f"{start} not measured | | | | |"
     yield ""
     yield (
         "Deblurring was measured with the weight 0.425, tuned on this PSF alone; the card of `alr-deblur` now has 0.6, tuned on "
@@ -160,17 +149,7 @@ def _table_3() -> Iterator[str]:
 
 def main(arguments: list[str] | None = None) -> None:
     """Entry point."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    verbs = parser.add_subparsers(dest="verb", required=True)
-    measuring = verbs.add_parser("measure")
-    measuring.add_argument("--data", type=Path, required=True)
-    measuring.add_argument("only", nargs="*", choices=[*EXPERIMENTS, []], help="names of experiments; all if none")
-    verbs.add_parser("table")
-    options = parser.parse_args(arguments)
-    if options.verb == "measure":
-        measure(options.data, options.only)
-    else:
-        TABLE.write_text("\n".join(table()) + "\n")
+    experiments.main(__doc__, list(EXPERIMENTS), measure, TABLE, table, arguments)
 
 
 if __name__ == "__main__":

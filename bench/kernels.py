@@ -100,10 +100,14 @@ def critics(shape: tuple[int, ...], device: torch.device) -> Iterator[Case]:
             calls["strips, channels last"] = partial(strips.energy_and_gradient, x, *chain_last)
         planned = "strips" if device.type == "cpu" else "triton" if precision != "ieee" else "reference"
         about = {"bench": "critic_gradient", "critic": "alr", "precision": precision, "planned": planned}
-        yield about, exact, {
-            name: _with_tf32(lambda call=call: call()[1], precision == "tf32")  # type: ignore[misc]
-            for name, call in calls.items()
-        }
+        yield (
+            about,
+            exact,
+            {
+                name: _with_tf32(lambda call=call: call()[1], precision == "tf32")  # type: ignore[misc]
+                for name, call in calls.items()
+            },
+        )
 
 
 def _with_tf32(call: Callable[[], Tensor], allowed: bool) -> Callable[[], Tensor]:

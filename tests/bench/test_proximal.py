@@ -25,21 +25,20 @@ def test_results_of_another_model_or_of_other_settings_do_not_count(
     monkeypatch.setattr(proximal, "RESULTS", tmp_path)
     random = np.random.default_rng(0).random((3, 16, 16), np.float32)
     images.write(images.Image(random), tmp_path / "x.png")
-    name = "denoise-alr"
-    row = proximal.EXPERIMENTS[name]
-    monkeypatch.setitem(
-        proximal.EXPERIMENTS,
-        name,
-        row._replace(settings=Settings(str(tmp_path / "x.png"), "denoise", (0.1,), "alr")),
-    )
-    proximal.evaluate(name)
-    found = proximal.current(name)
+    name, path = "denoise-alr", tmp_path / "denoise-alr.json"
+    row = proximal.EXPERIMENTS[name]._replace(settings=Settings("x.png", "denoise", (0.1,), "alr"))
+    monkeypatch.setitem(proximal.EXPERIMENTS, name, row)
+    proximal.main(["measure", "--data", str(tmp_path), name])
+    found = row.current(path)
     assert found is not None
     assert [entry.sigma for entry in found.rows] == [0.1]
-    document = json.loads(proximal.path_of(name).read_text())
-    proximal.path_of(name).write_text(json.dumps({**document, "model": "another"}))
-    assert proximal.current(name) is None
+    other = row._replace(settings=Settings("x.png", "denoise", (0.1,), "alr", seed=1))
+    assert other.current(path) is None
+    path.write_text(json.dumps({**json.loads(path.read_text()), "model": "another"}))
+    assert row.current(path) is None
     assert any("not measured" in line for line in proximal.table())
+    with pytest.raises(SystemExit):
+        proximal.main(["measure", "--data", str(tmp_path), "nothing"])
 
 
 def test_a_number_is_measured_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

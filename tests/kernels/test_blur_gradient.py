@@ -139,10 +139,7 @@ def test_what_is_decided_is_what_is_explained() -> None:
         planned = plan.plan(psf, "reflect", (1, 3, 64, 64), torch.float32)
         assert planned.choice == choice
         assert f"{choice}: " in planned.explain()
-    assert (
-        "PSF 25x25, 17 non-zero taps"
-        in plan.plan(motion(25, 17), "zero", (1, 3, 64, 64), torch.float32).explain()
-    )
+    assert "PSF 25x25, 17 non-zero taps" in plan.plan(motion(25, 17), "zero", (1, 3, 64, 64), torch.float32).explain()
 
 
 def test_a_psf_of_unknown_values_goes_by_its_size() -> None:

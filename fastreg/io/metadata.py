@@ -17,12 +17,15 @@ _UNITS = {2: "inch", 3: "cm"}
 _METRES = {"inch": 0.0254, "cm": 0.01, "m": 1.0}
 #: Tags that EXIF allows in its first directory; those of the camera may stand there too.
 _DESCRIPTIVE = {_DESCRIPTION, 271, 272, 301, 305, 306, 315, 316, 318, 319, 18246, 18249, 33432, 33434, 33437, 50341}
+_DESCRIPTIVE |= {34850, 34852, *range(34855, 34870), *range(36864, 37523), *range(40091, 40096), *range(41483, 42112)}
 #: Tags of TIFF that have no place in EXIF.
 _GEO = {33550, 33922, 34264, 34735, 34736, 34737, 42112, 42113}
 _TIFF = dict.fromkeys(_GEO, "geo tags") | {269: "document name", 285: "page name", 33723: "IPTC"}
 _TIFF |= {50838: "ImageJ metadata", 50839: "ImageJ metadata"}
 #: Tags that are lost, by name; tags in no list describe how the samples are stored.
 _LOST = {34377: "Photoshop resources", 37724: "Photoshop layers", 330: "smaller pictures"}
+#: Later types are those of BigTIFF.
+_LAST_KIND = 12
 #: Chunks of PNG that say what the numbers are as light, and their names where other formats cannot say it.
 COLOUR_CHUNKS = {b"gAMA": "gamma", b"cHRM": "primaries", b"cICP": "transfer function", b"sRGB": ""}
 
@@ -151,8 +154,9 @@ def from_directory(directory: Directory) -> Metadata:
     unit = int((*directory.numbers(_UNIT), 2)[0])
     across, down = directory.numbers(_X_DENSITY), directory.numbers(_Y_DENSITY)
     density = make_density(across[0], down[0], _UNITS.get(unit, "")) if across and down else None
-    tags = directory.only(lambda tag: tag in _DESCRIPTIVE or tag in _TIFF or 34850 <= tag < 42112)
-    lost = [name for tag, name in _LOST.items() if tag in directory.entries]
+    own = directory.entries
+    tags = directory.only(lambda tag: (tag in _DESCRIPTIVE or tag in _TIFF) and own[tag].kind <= _LAST_KIND)
+    lost = [name for tag, name in _LOST.items() if tag in own]
     if directory.broken:
         lost.append("broken tags")
     description = tags.entries.get(_DESCRIPTION, Entry(2, b"")).data
@@ -161,8 +165,7 @@ def from_directory(directory: Directory) -> Metadata:
         if b"<OME" in description:
             lost.append("OME-XML")
     kept = tags if tags.entries or tags.children else None
-    icc = directory.entries.get(34675)
-    xmp = directory.entries.get(700)
+    icc, xmp = own.get(34675), own.get(700)
     return Metadata(
         icc and icc.data,
         xmp and xmp.data,

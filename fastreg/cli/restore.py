@@ -86,6 +86,9 @@ def restore(
     jobs = folder.plan(inputs, output)
     known = choices.read_mask(task, mask, mask_means)
     operator = tasks.make_operator(task, psf=psf, boundary=boundary, mask=known, factor=factor, pattern=pattern)
+    is_complex = operator.measurement().dtype == "complex64"
+    if is_complex and scale is not None:
+        raise ValueError(f"{task} takes no --range: its measurements are complex numbers")
     restorer = tasks.make_restorer(operator, prior, iterations, weight, device=tasks.choose_device(device))
     pixels = folder.count_pixels(jobs, overwrite) * operator.measurement().scale ** 2
     prepared = compiled.prepare(restorer, precision, compile_mode, pixels, accept_drift)
@@ -95,7 +98,7 @@ def restore(
     choices.say_drift(prepared)
 
     def read(path: Path) -> Picture:
-        picture = files.read(path, operator.measurement().dtype == "complex64", max_pixels, scale, axes)
+        picture = files.read(path, is_complex, max_pixels, scale, axes)
         return picture.stripped() if strip_metadata else picture
 
     def work(picture: Picture) -> tuple[Picture, str]:
@@ -104,7 +107,7 @@ def restore(
             said = _numbers(found, tasks.effective_weight(prepared, len(picture.pixels), found))
             return restoring.restore_image(prepared, picture, found), "" if level is not None else said
         sigmas = restoring.noise_levels(picture.images()) if level is None else [level] * len(picture)
-        said = f"{len(picture)} planes"
+        said = f"{len(picture)} images"
         if level is None:
             said += f", sigma {min(sigmas):.3g} to {max(sigmas):.3g}"
         return restoring.restore_stack(prepared, picture, sigmas), said

@@ -83,7 +83,7 @@ def write(image: Picture, path: str | os.PathLike[str]) -> tuple[str, ...]:
                 return (*encoders.lost_in_npy(image.metadata), *described)
             if path.suffix.lower() in (".tif", ".tiff"):
                 return tiff_stacks.write(image, temporary)
-            raise ValueError(f"it holds {len(image)} planes: expected an ending of .tif, .tiff or .npy")
+            raise ValueError(f"it holds {len(image)} images: expected an ending of .tif, .tiff or .npy")
     except (OSError, ValueError) as error:
         raise ValueError(f"cannot write {path}: {images.explain(error)}") from error
 

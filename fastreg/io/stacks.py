@@ -90,7 +90,7 @@ class Stack:
                 else:
                     yield images.make_image(Decoded(planes[k], as_stored, self.premultiplied), self.limits)
             except ValueError as error:
-                raise ValueError(f"plane {', '.join(map(str, k))}: {error}") from error
+                raise ValueError(f"image {', '.join(map(str, k))}: {error}") from error
 
     def replaced(self, planes: Iterable[Image]) -> Stack:
         """A stack like this one of other images; they may differ in size and number of channels from those here."""
@@ -136,7 +136,7 @@ def check_axes(axes: str, shape: tuple[int, ...], max_pixels: int) -> str:
     pixels = math.prod(size for size, axis in zip(shape, axes, strict=True) if axis != "S")
     if pixels > max_pixels:
         raise ValueError(
-            f"it has {pixels // (height * width)} planes of {width} x {height} pixels, more than {max_pixels} together: "
+            f"it has {pixels // (height * width)} images of {width} x {height} pixels, more than {max_pixels} together: "
             "raise the limit with --max-pixels"
         )
     return axes

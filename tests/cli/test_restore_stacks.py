@@ -1,5 +1,9 @@
 """`fastreg restore` for stacks, and for images in other units."""
 
+import re
+import shlex
+from pathlib import Path
+
 import numpy as np
 import pytest
 import tifffile
@@ -31,7 +35,7 @@ def test_a_folder_with_stacks_and_images(restore, tmp_path):
     images.write(images.Image(pixels), tmp_path / "in" / "one.png")
     code, out, err = restore(tmp_path / "in", "-o", tmp_path / "out", sigma="auto")
     assert (code, out.splitlines()[-1], err) == (0, "3 restored", "")
-    assert "stack.tif: 3 planes, sigma 0." in out
+    assert "stack.tif: 3 images, sigma 0." in out
     for name in ("stack.tif", "imagej.tif"):
         after = tifffile.imread(tmp_path / "out" / name)
         assert (after.shape, after.dtype) == (samples[name].shape, samples[name].dtype)
@@ -94,4 +98,28 @@ def test_what_is_refused_says_what_to_do(restore, tmp_path):
         assert len(err.splitlines()) == 1
     np.save(tmp_path / "a.npy", np.random.default_rng(0).random((5, 24, 32)))
     code, _, err = restore(tmp_path / "a.npy", "-o", tmp_path / "x.png", "--axes", "TYX")
-    assert (code, "5 planes" in err) == (1, True)
+    assert (code, "5 images" in err) == (1, True)
+
+
+def test_the_commands_of_the_page(run, prior, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    smooth = 0.3 + 0.05 * np.random.default_rng(0).standard_normal((3, 24, 32))
+    for name, samples in (
+        ("twelve_bits.tif", (smooth[0] * 4095).astype(np.uint16)),
+        ("camera.tif", (smooth[0] * 3031 + 64).astype(np.uint16)),
+        ("temperature.tif", (smooth * 80 - 20).astype(np.float32)),
+        ("bands.tif", (np.stack([smooth[0]] * 5, -1) * 65535).astype(np.uint16)),
+        ("cells.ome.tif", (smooth * 65535).astype(np.uint16)),
+        ("signed.npy", 2 * smooth[0] - 1),
+        ("volume.npy", smooth),
+    ):
+        options = {"planarconfig": "contig"} if name == "bands.tif" else {}
+        np.save(name, samples) if name.endswith("npy") else tifffile.imwrite(
+            name, samples, photometric="minisblack", **options
+        )
+    page = (Path(__file__).parents[2] / "docs" / "stacks.md").read_text()
+    commands = re.findall(r"^fastreg (.*)$", page, re.M)
+    assert len(commands) == 7
+    for command in commands:
+        code, _, err = run(*shlex.split(command), "--prior", prior, "--overwrite")
+        assert (code, err) == (0, ""), command

@@ -194,10 +194,10 @@ def test_what_is_not_clear_is_asked_for(tmp_path):
     with pytest.raises(ValueError, match=r"2 series of images, \[16, 20\] and \[17, 20\]"):
         files.read(tmp_path / "sizes.tif")
     tifffile.imwrite(tmp_path / "many.tif", samples((5, 16, 20)), photometric="minisblack")
-    with pytest.raises(ValueError, match=r"5 planes of 20 x 16 pixels, more than 1500 together.*--max-pixels"):
+    with pytest.raises(ValueError, match=r"5 images of 20 x 16 pixels, more than 1500 together.*--max-pixels"):
         files.read(tmp_path / "many.tif", max_pixels=1500)
     stack = files.read(tmp_path / "many.tif")
-    with pytest.raises(ValueError, match="5 planes: expected an ending of"):
+    with pytest.raises(ValueError, match="5 images: expected an ending of"):
         files.write(stack, tmp_path / "x.png")
     assert not (tmp_path / "x.png").exists()
 

@@ -11,11 +11,10 @@ import numpy as np
 import torch
 
 from fastreg.io.images import Image
-from fastreg.io.noise import estimate_sigma
 from fastreg.io.stacks import Stack
 from fastreg.parts import digest
 from fastreg.restorer import Restorer
-from fastreg.tasks import shown, solve
+from fastreg.tasks import estimate, shown, solve
 
 #: Pixels that are restored at once at most, unless one image has more.
 _AT_ONCE = 1 << 20
@@ -59,7 +58,7 @@ def restore_stack(restorer: Restorer, stack: Stack, sigmas: Sequence[float]) -> 
     )
 
 
-def noise_levels(images: Iterable[Image]) -> list[float]:
+def noise_levels(restorer: Restorer, images: Iterable[Image]) -> list[float]:
     """The noise level of each image, estimated; where there is too little noise, the smallest one of the others.
 
     Raises
@@ -70,7 +69,7 @@ def noise_levels(images: Iterable[Image]) -> list[float]:
     found: list[float | None] = []
     for image in images:
         try:
-            found.append(estimate_sigma(image.pixels, image.grey_step))
+            found.append(estimate(restorer, image.pixels, image.grey_step))
         except ValueError as error:
             found.append(None)
             reason = error

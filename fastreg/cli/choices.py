@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 
 from fastreg.tasks import TASKS, takers
+from fastreg.tasks.fidelities import FORMS
 
 if TYPE_CHECKING:
     import numpy as np
@@ -80,6 +81,17 @@ WeightOption = Annotated[
 ]
 MaxPixelsOption = Annotated[
     int, typer.Option(min=1, help="Refuse files that say that they have more pixels, before they are decoded.")
+]
+FidelityOption = Annotated[
+    str,
+    typer.Option(
+        metavar=FORMS,
+        help="Distance from the observation. l2: Gaussian noise; l1, huber: outliers; poisson: photons, whose expected number is "
+        "PEAK where the image is one.",
+    ),
+]
+StrengthOption = Annotated[
+    float, typer.Option(min=0.5, max=2, help="Restore as if the noise were so many times as strong: more is smoother.")
 ]
 IterationsOption = Annotated[
     int | None, typer.Option(min=1, help="Number of steps of the solver; from the model card if not given.")

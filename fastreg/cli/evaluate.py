@@ -30,7 +30,16 @@ def evaluate(
     missing: Annotated[
         float, typer.Option(help="Without --mask: share of missing pixels (mri: frequencies), drawn for every image.")
     ] = 0.5,
+    noise: Annotated[
+        str,
+        typer.Option(
+            metavar="none|poisson:PEAK|salt-pepper:SHARE",
+            help="Noise besides the Gaussian one: photons, or outliers of zero and one.",
+        ),
+    ] = "none",
     prior: choices.PriorOption = "auto",
+    fidelity: choices.FidelityOption = "l2",
+    strength: choices.StrengthOption = 1.0,
     weight: choices.WeightOption = None,
     iterations: choices.IterationsOption = None,
     limit: Annotated[int | None, typer.Option(min=1, help="Use only the first N images, by name.", metavar="N")] = None,
@@ -85,6 +94,9 @@ def evaluate(
         pattern=pattern,
         mask=mask,
         missing=missing,
+        fidelity=fidelity,
+        strength=strength,
+        noise=noise,
         weight=weight,
         iterations=iterations,
         limit=limit,

@@ -62,6 +62,8 @@ def export(
     factor: choices.FactorOption = None,
     pattern: choices.PatternOption = None,
     prior: choices.PriorOption = "auto",
+    fidelity: choices.FidelityOption = "l2",
+    strength: choices.StrengthOption = 1.0,
     weight: choices.WeightOption = None,
     iterations: choices.IterationsOption = None,
     device: choices.DeviceOption = "cpu",
@@ -95,7 +97,10 @@ def export(
         raise ValueError(f"there is no folder {json_file.parent} to write {json_file.name} to")
     given = {"psf": psf, "mask": mask, "boundary": boundary, "factor": factor, "pattern": pattern}
     operator = tasks.make_operator(task, **_stand_ins(task, given, psf_side))
-    restorer = tasks.make_restorer(operator, prior, iterations, weight, device=tasks.choose_device(device))
+    where = tasks.choose_device(device)
+    restorer = tasks.make_restorer(
+        operator, prior, iterations, weight, device=where, fidelity=fidelity, strength=strength
+    )
     options = Options(
         precision=precision,
         psf_side=psf_side if psf == "input" else None,
@@ -110,6 +115,8 @@ def export(
         "task": task,
         "prior": card.name if card is not None else prior,
         **{name: value for name, value in given.items() if value is not None},
+        "fidelity": fidelity,
+        "strength": strength,
         "iterations": restorer.solver.iterations,
         "solver": restorer.solver.kind,
         "precision": precision,

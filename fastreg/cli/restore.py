@@ -56,6 +56,8 @@ def restore(
         ),
     ] = False,
     prior: choices.PriorOption = "auto",
+    fidelity: choices.FidelityOption = "l2",
+    strength: choices.StrengthOption = 1.0,
     weight: choices.WeightOption = None,
     iterations: choices.IterationsOption = None,
     device: choices.DeviceOption = "auto",
@@ -81,7 +83,7 @@ def restore(
     from fastreg.io import inputs as parsing
     from fastreg.io.images import Image
 
-    level = tasks.noise_level(task, sigma)
+    level = tasks.noise_level(task, sigma, fidelity)
     scale = None if limits is None else parsing.parse_range(limits)
     jobs = folder.plan(inputs, output)
     known = choices.read_mask(task, mask, mask_means)
@@ -89,7 +91,10 @@ def restore(
     is_complex = operator.measurement().dtype == "complex64"
     if is_complex and scale is not None:
         raise ValueError(f"{task} takes no --range: its measurements are complex numbers")
-    restorer = tasks.make_restorer(operator, prior, iterations, weight, device=tasks.choose_device(device))
+    where = tasks.choose_device(device)
+    restorer = tasks.make_restorer(
+        operator, prior, iterations, weight, device=where, fidelity=fidelity, strength=strength
+    )
     pixels = folder.count_pixels(jobs, overwrite) * operator.measurement().scale ** 2
     prepared = compiled.prepare(restorer, precision, compile_mode, pixels, accept_drift)
     # what was asked for: what "auto" takes depends on how many images there are
@@ -103,10 +108,10 @@ def restore(
 
     def work(picture: Picture) -> tuple[Picture, str]:
         if isinstance(picture, Image):
-            (found,) = restoring.noise_levels([picture]) if level is None else (level,)
+            (found,) = restoring.noise_levels(prepared, [picture]) if level is None else (level,)
             said = _numbers(found, tasks.effective_weight(prepared, len(picture.pixels), found))
             return restoring.restore_image(prepared, picture, found), "" if level is not None else said
-        sigmas = restoring.noise_levels(picture.images()) if level is None else [level] * len(picture)
+        sigmas = restoring.noise_levels(prepared, picture.images()) if level is None else [level] * len(picture)
         said = f"{len(picture)} images"
         if level is None:
             said += f", sigma {min(sigmas):.3g} to {max(sigmas):.3g}"

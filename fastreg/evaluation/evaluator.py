@@ -16,6 +16,7 @@ from torch import Tensor
 from fastreg import compiled, machine, metrics, models, tasks
 from fastreg.batch import folder
 from fastreg.evaluation import baselines
+from fastreg.evaluation.noise import read_noise
 from fastreg.evaluation.results import Evaluation, Row, Score, Settings
 from fastreg.io import decoders, images
 from fastreg.parts import describe
@@ -65,8 +66,17 @@ class Evaluator:
         # where a mask is drawn for every image, this one stands for it
         operator = tasks.random_operator(settings.task, 8, 8, torch.Generator().manual_seed(0), **settings.options)
         restorer = tasks.make_restorer(
-            operator, settings.prior, settings.iterations, settings.weight, device=tasks.choose_device(settings.device)
+            operator,
+            settings.prior,
+            settings.iterations,
+            settings.weight,
+            device=tasks.choose_device(settings.device),
+            fidelity=settings.fidelity,
+            strength=settings.strength,
         )
+        self.noise = read_noise(settings.noise)
+        if operator.measurement().dtype == "complex64" and settings.noise != "none":
+            raise ValueError(f"{settings.task} has Gaussian noise only, got the noise {settings.noise}")
         self.restorer = compiled.prepare(restorer, settings.precision, settings.compile, self._pixels(), accept_drift)
         about = machine.describe(restorer.device)
         self.empty = Evaluation(settings, models.fingerprint(restorer.prior), describe(restorer.solver), about)
@@ -101,11 +111,13 @@ class Evaluator:
         with torch.no_grad():
             # the same noise for every sigma but for its scale; it is not clipped
             noise = _seeded(self.settings.seed, name, "noise")
-            measured = self.restorer.operator.observe(clean.to(self.restorer.device), sigma, noise)
+            measured = self._observe(clean.to(self.restorer.device), sigma, noise).cpu()
+            implied = self.restorer.fidelity.noise_level(measured) is not None
+            level = tasks.estimate(self.restorer, measured[0].numpy()) if implied else sigma
             start = time.perf_counter()
-            restored = solve(self.restorer, measured.cpu(), sigma)
+            restored = solve(self.restorer, measured, level)
             seconds = time.perf_counter() - start
-            pictures = self._pictures(clean, measured, restored, sigma)
+            pictures = self._pictures(clean, measured, restored, level)
         weight = effective_weight(self.restorer, measured.shape[1], sigma)
         assert weight is not None  # make_restorer saw to it
         row = Row(
@@ -120,6 +132,12 @@ class Evaluator:
             seconds=seconds,
         )
         return row, pictures
+
+    def _observe(self, x: Tensor, sigma: float, generator: torch.Generator) -> Tensor:
+        """The degraded image with Gaussian noise, which is drawn first, and the other noise of the settings."""
+        operator = self.restorer.operator
+        y = operator.observe(x, sigma, generator)
+        return operator.measured(self.noise(operator(x), y, generator))
 
     def _draw(self, name: str, height: int, width: int) -> None:
         """Give an image its own random mask, if the task takes one."""

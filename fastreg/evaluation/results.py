@@ -34,6 +34,10 @@ class Settings:
         See `fastreg.tasks.Options`.
     missing
         Share that a random mask leaves out, for the tasks that take one, if `mask` is not given.
+    fidelity, strength
+        See `fastreg.tasks.restorer_for`.
+    noise
+        What is added to Gaussian noise, see `fastreg.evaluation.noise.read_noise`.
     prior, weight, iterations
         The model, lambda (None: the rule in the model card), the steps of the solver (None: those in the model card).
     limit, crop
@@ -56,6 +60,9 @@ class Settings:
     pattern: str | None = None
     mask: str | None = None
     missing: float = 0.5
+    fidelity: str = "l2"
+    strength: float = 1.0
+    noise: str = "none"
     weight: float | None = None
     iterations: int | None = None
     limit: int | None = None

@@ -21,6 +21,10 @@ class Fidelity(Part, abc.ABC):
     def check(self, y: Tensor) -> None:
         """Raise `ValueError` where the fidelity does not fit observations `y`."""
 
+    def noise_level(self, y: Tensor) -> Tensor | None:
+        """Standard deviation of the noise of observations, ``[B]``, where it follows from them; else None."""
+        return None
+
     @abc.abstractmethod
     def offers(self, operator: LinearOperator) -> frozenset[str]:
         """What the data term with an operator A provides to solvers.

@@ -102,6 +102,10 @@ class Poisson(Separable):
         super().__init__()
         self.peak = _positive("peak", peak)
 
+    def noise_level(self, y: Tensor) -> Tensor:
+        """Standard deviation of the noise at the mean of each observation, the root of mean / p."""
+        return (y.flatten(1).mean(1).clamp(min=0) / self.peak).sqrt()
+
     def offers(self, operator: LinearOperator) -> frozenset[str]:
         """Proximal maps."""
         return super().offers(operator) - {"data.gradient"}

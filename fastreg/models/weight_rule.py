@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import math
 from collections.abc import Callable, Sequence
 
@@ -60,6 +61,12 @@ class WeightRule(nn.Module):
         if not (weight > 0 and math.isfinite(weight)):
             raise ValueError(f"weight must be positive and finite, got {weight}")
         return cls([[1.0, weight]], exponent=0.0)
+
+    def scaled(self, factor: float) -> WeightRule:
+        """The rule with all weights multiplied by a positive factor."""
+        result = copy.deepcopy(self)
+        result.values += math.log(factor)
+        return result
 
     def forward(self, sigma: Tensor) -> Tensor:
         """Weight for each sigma, in its shape and dtype."""

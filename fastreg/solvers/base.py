@@ -53,6 +53,10 @@ class Solver(Part, abc.ABC, Generic[State]):
         """The objective that the last steps minimise, where the solver sets the noise level of an explicit prior."""
         return problem
 
+    def stronger(self, strength: float) -> Solver[State]:
+        """The same solver with noise levels that depend on sigma multiplied by `strength`."""
+        return self
+
     @abc.abstractmethod
     def start(self, problem: Problem, y: Tensor) -> State:
         """State before the first step."""

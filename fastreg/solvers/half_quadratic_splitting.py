@@ -66,6 +66,10 @@ class HalfQuadraticSplitting(Solver[HalfQuadraticSplittingState]):
         self.floor = float(floor)
         self.last = float(last)
 
+    def stronger(self, strength: float) -> HalfQuadraticSplitting:
+        """The same solver with the last level multiplied by `strength`."""
+        return HalfQuadraticSplitting(self.iterations, self.first, self.floor, strength * self.last)
+
     def start(self, problem: Problem, y: Tensor) -> HalfQuadraticSplittingState:
         """The operator's initial image."""
         return HalfQuadraticSplittingState(problem.operator.initial(y))

@@ -2,12 +2,14 @@
 
 from fastreg.tasks.building import (
     choose_device,
+    estimate,
     make_operator,
     make_restorer,
     noise_level,
     random_operator,
     restorer_for,
 )
+from fastreg.tasks.fidelities import read_fidelity
 from fastreg.tasks.solving import effective_weight, shown, solve
 from fastreg.tasks.table import TASKS, Options, Task, find, takers
 
@@ -17,11 +19,13 @@ __all__ = [
     "Task",
     "choose_device",
     "effective_weight",
+    "estimate",
     "find",
     "make_operator",
     "make_restorer",
     "noise_level",
     "random_operator",
+    "read_fidelity",
     "restorer_for",
     "shown",
     "solve",

@@ -5,15 +5,19 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, Unpack
 
+import numpy as np
 import torch
 
+from fastreg.fidelities import Fidelity
 from fastreg.io import inputs
-from fastreg.models import load
+from fastreg.io.noise import estimate_sigma
+from fastreg.models import TaskSettings, WeightRule, load
 from fastreg.operators import LinearOperator
 from fastreg.parts import build
 from fastreg.priors import Prior
 from fastreg.restorer import Restorer
 from fastreg.solvers import SOLVERS, Solver
+from fastreg.tasks.fidelities import read_fidelity, settings_for
 from fastreg.tasks.table import Options, find
 
 #: How options that are given as text are read.
@@ -67,8 +71,17 @@ def random_operator(
     return make_operator(task, **options)
 
 
-def noise_level(task: str, text: str | float | None) -> float | None:
+def noise_level(task: str, text: str | float | None, fidelity: str | Fidelity = "l2") -> float | None:
     """The noise level to restore with: the given one, or the one that the task assumes; None if it is to be estimated.
+
+    Parameters
+    ----------
+    task
+        A name of the table.
+    text
+        A number, ``25/255``, ``auto``, or None for what the task assumes.
+    fidelity
+        As for `restorer_for`. The noise of ``poisson`` follows from its peak and from the image.
 
     Raises
     ------
@@ -76,6 +89,10 @@ def noise_level(task: str, text: str | float | None) -> float | None:
         If it is needed and not given, is out of range, or cannot be estimated for this task.
     """
     row = find(task)
+    if (read_fidelity(fidelity) if isinstance(fidelity, str) else fidelity).kind == "poisson":
+        if text not in (None, "auto"):
+            raise ValueError(f"the noise of the fidelity poisson follows from its peak: leave out --sigma, got {text}")
+        return None
     if text is None:
         if row.sigma is None:
             auto = ", or auto" if row.estimates else ""
@@ -86,6 +103,23 @@ def noise_level(task: str, text: str | float | None) -> float | None:
     if not row.estimates:
         raise ValueError(f"for {task} the noise cannot be estimated: give --sigma as a number, such as 0.01")
     return None
+
+
+def estimate(restorer: Restorer, pixels: np.ndarray, step: float = 1 / 255) -> float:
+    """Standard deviation of the noise of an observation ``[c, h, w]``, in units of [0, 1].
+
+    It follows from the fidelity, or is estimated: see `fastreg.io.noise.estimate_sigma`, also for `step`.
+
+    Raises
+    ------
+    ValueError
+        If it cannot be estimated, or is one or more.
+    """
+    level = restorer.fidelity.noise_level(torch.from_numpy(pixels)[None])
+    sigma = estimate_sigma(pixels, step) if level is None else max(float(level), 1e-3)  # of a black image
+    if sigma >= 1:
+        raise ValueError(f"the noise is as strong as the image: sigma is {sigma:.3g}, expected less than 1")
+    return sigma
 
 
 def choose_device(name: str) -> torch.device:
@@ -111,6 +145,8 @@ def restorer_for(
     weight: float | None = None,
     solver: Solver[Any] | None = None,
     device: torch.device | str = "cpu",
+    fidelity: str | Fidelity = "l2",
+    strength: float = 1.0,
     **options: Unpack[Options],
 ) -> Restorer:
     """The restorer for a task, as the command line makes it, in float32.
@@ -128,9 +164,14 @@ def restorer_for(
     weight
         The weight lambda; the rule in the model card if not given.
     solver
-        The solver; the one in the model card if not given.
+        The solver; the one in the model card if not given, or for another fidelity than L2 one that can take it.
     device
         Where to compute.
+    fidelity
+        A data fidelity, or its name: ``l2``, ``l1`` and ``huber`` for outliers, ``poisson:PEAK`` for photons, whose expected
+        number is PEAK where the image is one.
+    strength
+        From 0.5 to 2: restores as if the noise were so many times as strong. More is smoother.
     options
         What the degradation depends on (``psf``, ``mask``, ``factor``, …), see `fastreg.tasks.Options`.
 
@@ -147,7 +188,7 @@ def restorer_for(
     >>> restorer(torch.rand(1, 3, 24, 32), sigma=0.03).shape
     torch.Size([1, 3, 24, 32])
     """
-    return make_restorer(make_operator(task, **options), prior, iterations, weight, solver, device)
+    return make_restorer(make_operator(task, **options), prior, iterations, weight, solver, device, fidelity, strength)
 
 
 def make_restorer(
@@ -157,23 +198,42 @@ def make_restorer(
     weight: float | None = None,
     solver: Solver[Any] | None = None,
     device: torch.device | str = "cpu",
+    fidelity: str | Fidelity = "l2",
+    strength: float = 1.0,
 ) -> Restorer:
     """As `restorer_for`, for an operator that exists already."""
-    task = operator.task
-    model = prior if isinstance(prior, Prior) else load(find(task).prior if prior == "auto" else prior)
-    tuned = model.card.tasks if model.card is not None else {}
-    if task not in tuned and (solver is None or weight is None):
-        name = model.card.name if model.card is not None else model.kind
-        known = f"only for {', '.join(tuned)}" if tuned else "nor for any other task"
-        raise ValueError(f"the prior {name} was not tuned for {task}, {known}")
+    if not 0.5 <= strength <= 2:
+        raise ValueError(f"the strength must lie between 0.5 and 2, got {strength}")
+    if weight is not None and strength != 1:
+        raise ValueError("give a weight or a strength, not both")
     if solver is not None and iterations is not None:
         raise ValueError("give a solver or the number of its iterations, not both")
-    description = tuned[task].solver if solver is None else None
-    if iterations is not None and description is not None:
-        if "iterations" not in description["settings"]:
+    task = operator.task
+    model = prior if isinstance(prior, Prior) else load(find(task).prior if prior == "auto" else prior)
+    data = read_fidelity(fidelity) if isinstance(fidelity, str) else fidelity
+    settings = settings_for(data, operator, model) or _tuned(model, task, solver is not None and weight is not None)
+    if solver is None:
+        if settings is None or settings.solver is None:
+            raise ValueError(f"the card of the prior {model.kind} names no solver for {task}: give one")
+        own = {} if iterations is None else {"iterations": iterations}
+        if not own.keys() <= settings.solver["settings"].keys():
             raise ValueError(
-                f"the schedule of the solver {description['kind']} was learned: its number of iterations is fixed"
+                f"the schedule of the solver {settings.solver['kind']} was learned: its number of iterations is fixed"
             )
-        settings = {**description["settings"], "iterations": iterations}
-        solver = build(SOLVERS, {**description, "settings": settings})
-    return Restorer(operator, prior=model, solver=solver, weight=weight).to(device).eval()
+        solver = build(SOLVERS, {**settings.solver, "settings": {**settings.solver["settings"], **own}})
+    rule: WeightRule | float | None = weight
+    if rule is None:
+        assert settings is not None
+        # the square of a noise level is a weight of a denoiser, see `Problem.data_step`; critics have weights of their own
+        rule = settings.rule.scaled(strength**2 if "prior.denoise" in solver.needs else strength)
+    return Restorer(operator, data, model, solver.stronger(strength), rule).to(device).eval()
+
+
+def _tuned(prior: Prior, task: str, optional: bool) -> TaskSettings | None:
+    """The settings in the card of a prior; raises `ValueError` if there are none, unless they are optional."""
+    tuned = prior.card.tasks if prior.card is not None else {}
+    if task not in tuned and not optional:
+        name = prior.card.name if prior.card is not None else prior.kind
+        known = f"only for {', '.join(tuned)}" if tuned else "nor for any other task"
+        raise ValueError(f"the prior {name} was not tuned for {task}, {known}")
+    return tuned.get(task)

@@ -160,13 +160,13 @@ def test_the_noise_of_each_plane_at_every_depth(white, sigma):
     stack = Stack(noisy.round().clip(0, white).astype(np.uint8 if white == 255 else np.uint16), "TYX", (0, white))
     rounding = 1 / white / 12**0.5  # is noise as well
     expected = [np.hypot(level, rounding) for level in levels]
-    np.testing.assert_allclose(restoring.noise_levels(stack.images()), expected, rtol=0.06)
+    np.testing.assert_allclose(restoring.noise_levels(make_restorer(), stack.images()), expected, rtol=0.06)
 
 
 def test_planes_without_noise_take_the_smallest_noise_of_the_others():
     samples = np.random.default_rng(0).integers(100, 150, (3, 24, 32)).astype(np.uint8)
     samples[1] = 7
-    first, second, third = restoring.noise_levels(Stack(samples, "ZYX").images())
+    first, second, third = restoring.noise_levels(make_restorer(), Stack(samples, "ZYX").images())
     assert second == min(first, third)
     with pytest.raises(ValueError, match="too little noise"):
-        restoring.noise_levels(Stack(samples[1:2], "ZYX").images())
+        restoring.noise_levels(make_restorer(), Stack(samples[1:2], "ZYX").images())

@@ -103,7 +103,9 @@ def test_a_field_is_not_differentiated_by_conjugate_gradients() -> None:
         EquilibriumObjective(made.model, made.recipe, made.observations, "conjugate_gradients")
 
 
-@pytest.mark.parametrize(("verb", "option"), [("unrolled", ["--steps", "2"]), ("equilibrium", ["--limit", "5", "--steps", "4"])])
+@pytest.mark.parametrize(
+    ("verb", "option"), [("unrolled", ["--steps", "2"]), ("equilibrium", ["--limit", "5", "--steps", "4"])]
+)
 def test_the_commands_write_a_model_that_restores(
     verb: str, option: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -17,6 +17,8 @@ from fastreg.cli.training_runs import (
     Seed,
     command_line,
     new_files,
+    numbers,
+    pair,
     run_training,
 )
 
@@ -81,9 +83,9 @@ def critic(
     from fastreg.training.loop import Budget
 
     tuned = [] if degraded else _tasks(tune)
-    low, high = _pair("rate", rate)
+    low, high = pair("rate", rate)
     recipe = CriticRecipe(
-        sigma=None if degraded else _pair("sigma", sigma),
+        sigma=None if degraded else pair("sigma", sigma),
         deconvolved=deconvolved,
         batch=batch,
         rate=(low, high),
@@ -101,7 +103,7 @@ def critic(
         clean=clean,
         degraded=degraded,
         activation=activation,
-        channels=_numbers("channels", channels),
+        channels=numbers("channels", channels),
         select=select == "best" and degraded is None,
         sharpness=(SHARPNESS if activation == "relu" else 0.0) if smooth is None else smooth,
         device=choose_device(device),
@@ -170,7 +172,7 @@ def denoiser(
     if widths is not None:
         if network != "unet":
             raise ValueError(f"--widths is for --network unet, got --network {network}")
-        settings["widths"] = list(_numbers("widths", widths))
+        settings["widths"] = list(numbers("widths", widths))
     if start is not None and (widths is not None or grey):
         raise ValueError("--start takes the network from the model: leave out --widths and --grey")
     where = choose_device(device)
@@ -240,22 +242,3 @@ def _tasks(text: str) -> list[str]:
     if not set(names) <= set(TASKS):
         raise ValueError(f"expected tasks among {', '.join(TASKS)}, or none, got {text!r}")
     return names
-
-
-def _pair(name: str, text: str) -> tuple[float, float]:
-    """``LOW:HIGH``, or one number for both."""
-    parts = text.split(":")
-    try:
-        values = [float(part) for part in parts]
-    except ValueError:
-        values = []
-    if len(values) not in (1, 2):
-        raise ValueError(f"{name} must be a number or two numbers with a colon, such as 0.05:0.3, got {text!r}")
-    return values[0], values[-1]
-
-
-def _numbers(name: str, text: str) -> tuple[int, ...]:
-    words = text.split(",")
-    if not all(word.strip().isdecimal() and int(word) > 0 for word in words):
-        raise ValueError(f"{name} must be positive whole numbers with commas between them, got {text!r}")
-    return tuple(int(word) for word in words)

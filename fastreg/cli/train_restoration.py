@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
@@ -16,19 +16,19 @@ from fastreg.cli.training_runs import (
     Seed,
     command_line,
     new_files,
+    numbers,
+    pair,
     run_training,
 )
 
 if TYPE_CHECKING:
     from fastreg.training.restoration_session import RestorationJob
 
-Start = Annotated[
-    str,
-    typer.Argument(
-        metavar="NAME|FILE",
-        help="The model to start from: an explicit prior, or a denoising network, whose residual then is the gradient.",
-    ),
-]
+START = typer.Argument(
+    metavar="NAME|FILE",
+    help="The model to start from: an explicit prior, or a denoising network, whose residual then is the gradient.",
+    show_default=False,
+)
 Task = Annotated[str, typer.Option(metavar="TASK", help="The task to learn.", show_default=False)]
 Data = Annotated[Path, typer.Option(help="A folder of clean photographs.")]
 Weight = Annotated[
@@ -44,7 +44,7 @@ Average = Annotated[float, typer.Option(min=0, help="Decay of the running mean o
 
 
 def equilibrium(
-    start: Start,
+    start: Annotated[str, START],
     output: Output,
     task: Task,
     data: Data,
@@ -101,20 +101,36 @@ def equilibrium(
 
 
 def unrolled(
-    start: Start,
     output: Output,
     task: Task,
     data: Data,
+    start: Annotated[str | None, START] = None,
+    potential: Annotated[
+        Literal["sum", "least-squares", "red"] | None,
+        typer.Option(help="In place of a model to start from: a potential of a small U-Net with random weights."),
+    ] = None,
+    widths: Annotated[
+        str, typer.Option(metavar="N,N,...", help="With --potential: channels of the scales of the U-Net.")
+    ] = "16,32,64",
+    blocks: Annotated[int, typer.Option(min=1, help="With --potential: residual blocks per scale.")] = 1,
     steps: Annotated[int, typer.Option(min=1, help="Steps of the solver, each with its own learned numbers.")] = 8,
+    sigma: Annotated[
+        str | None, typer.Option(metavar="LOW:HIGH", help="Range of the noise level. [default: that of the task]")
+    ] = None,
     weight: Weight = None,
     iterations: Iterations = None,
     minutes: Minutes = None,
     batch: Batch = 8,
     crop: Crop = 96,
-    rate: Rate = 1e-4,
+    rate: Annotated[
+        float | None, typer.Option(help="Largest learning rate. [default: 1e-4; with --potential 2e-3]")
+    ] = None,
     warm_up: WarmUp = 100,
     average: Average = 0.99,
     precision: Precision = "ieee",
+    compiled: Annotated[
+        bool, typer.Option("--compile/--no-compile", help="Compile the gradient of the prior.")
+    ] = False,
     device: Device = "auto",
     seed: Seed = 0,
     resume: Resume = False,
@@ -129,20 +145,48 @@ def unrolled(
     from fastreg.training.restoration import RestorationRecipe
     from fastreg.training.restoration_session import RestorationJob, Unrolled
 
+    if (start is None) == (potential is None):
+        raise ValueError("give either a model to start from or --potential")
+    rate = (1e-4 if potential is None else 2e-3) if rate is None else rate
+    # the first image is as noisy as the observation for denoising only
+    first = {"first": 0.01} if task == "denoise" else {}
+    # with random weights, single steps have to be small
+    small = {} if potential is None else {"data": 0.15, "prior": 0.005}
     _run(
         RestorationJob(
             files=new_files(output, overwrite or resume),
-            method=Unrolled(steps),
-            recipe=RestorationRecipe(task, crop, batch, rate, warm_up, average, precision, seed),
+            method=Unrolled(steps, compiled=compiled, **first, **small),
+            recipe=RestorationRecipe(
+                task,
+                crop,
+                batch,
+                rate,
+                warm_up,
+                average,
+                precision,
+                seed,
+                None if sigma is None else pair("sigma", sigma),
+            ),
             budget=Budget(2000 if iterations is None and minutes is None else iterations, minutes),
             data=data,
-            start=start,
+            start=_small_potential(potential, widths, blocks) if potential is not None else start or "",
             weight=weight,
             device=choose_device(device),
             command=command_line(),
         ),
         resume,
     )
+
+
+def _small_potential(kind: str, widths: str, blocks: int) -> dict[str, Any]:
+    network = {
+        "widths": list(numbers("widths", widths)),
+        "blocks": blocks,
+        "activation": "silu",
+        "residual": kind != "sum",
+        "scale": 10.0,
+    }
+    return {"kind": kind.replace("-", "_"), "settings": {"network": {"kind": "unet", "settings": network}}}
 
 
 def _run(job: RestorationJob, resume: bool) -> None:

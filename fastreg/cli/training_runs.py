@@ -34,6 +34,25 @@ def new_files(output: Path, replace: bool) -> Files:
     return files
 
 
+def pair(name: str, text: str) -> tuple[float, float]:
+    """``LOW:HIGH``, or one number for both."""
+    parts = text.split(":")
+    try:
+        values = [float(part) for part in parts]
+    except ValueError:
+        values = []
+    if len(values) not in (1, 2):
+        raise ValueError(f"{name} must be a number or two numbers with a colon, such as 0.05:0.3, got {text!r}")
+    return values[0], values[-1]
+
+
+def numbers(name: str, text: str) -> tuple[int, ...]:
+    words = text.split(",")
+    if not all(word.strip().isdecimal() and int(word) > 0 for word in words):
+        raise ValueError(f"{name} must be positive whole numbers with commas between them, got {text!r}")
+    return tuple(int(word) for word in words)
+
+
 def command_line() -> str:
     """This command line, with names of files and folders in the place of their paths."""
     words = [

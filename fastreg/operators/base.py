@@ -138,10 +138,11 @@ class LinearOperator(Part, abc.ABC):
         sigma
             A number, or ``[B]``; for complex measurements it holds for the real and the imaginary part each.
         generator
-            A generator on the CPU, where noise is drawn, so that it is the same on every device.
+            The noise is drawn on its device; with one on the CPU, or none, it is the same on every device.
         """
         clean: Tensor = self(x)
-        noise = torch.randn(clean.shape, generator=generator, dtype=clean.dtype, device="cpu").to(clean.device)
+        device = "cpu" if generator is None else generator.device
+        noise = torch.randn(clean.shape, generator=generator, dtype=clean.dtype, device=device).to(clean.device)
         if clean.is_complex():
             noise = noise * math.sqrt(2)  # torch gives each part half of the variance
         level = torch.as_tensor(sigma, dtype=x.dtype, device=x.device).reshape(-1, 1, 1, 1)

@@ -75,11 +75,12 @@ class NetworkDenoiser(Denoiser):
     def vjp(self, saved: tuple[Tensor, ...], v: Tensor) -> Tensor:
         """The gradient of ⟨D(x, σ), v⟩ in x, for v ``[B, C, H, W]``; exact at the border, too. The scale cancels."""
         product = -v if self.residual else v
-        if self.multiple > 1:
+        pads = self._pads(v)
+        if pads:
             product = F.pad(product, self._margins(v))
         product = self.network.vjp(self._cast(product), list(saved))[:, : self.channels]
         product = product.to(v.dtype).contiguous()
-        if self.multiple > 1:
+        if pads:
             product = _fold(_fold(product, 3, v.shape[3]), 2, v.shape[2])
         return v + product if self.residual else product
 
@@ -89,7 +90,7 @@ class NetworkDenoiser(Denoiser):
             raise ValueError(f"the denoiser takes images [B, {self.channels}, H, W], got {list(x.shape)}")
         if sigma.shape != x.shape[:1]:
             raise ValueError(f"the denoiser takes one sigma for each image, [{x.shape[0]}], got {list(sigma.shape)}")
-        if self.multiple > 1:
+        if self._pads(x):
             x = F.pad(x, self._margins(x), mode="replicate")
         if self.noise_map:
             x = torch.cat([x, sigma.to(x.dtype).view(-1, 1, 1, 1).expand(-1, 1, *x.shape[-2:])], 1)
@@ -97,12 +98,18 @@ class NetworkDenoiser(Denoiser):
 
     def _clean(self, x: Tensor, value: Tensor) -> Tensor:
         """The clean image from the output of the network."""
-        if self.multiple > 1:
+        if self._pads(x):
             value = _crop(_crop(value, 2, x.shape[2]), 3, x.shape[3])
         value = value.to(x.dtype).contiguous()
         if self.scale != 1:
             value = value / self.scale
         return x - value if self.residual else value
+
+    def _pads(self, x: Tensor) -> bool:
+        """Whether to pad images. Programs for any size always do; training, which differentiates it, only where it has to."""
+        if self.multiple > 1 and torch.is_grad_enabled() and not torch.compiler.is_exporting():
+            return any(self._margins(x))
+        return self.multiple > 1
 
     def _margins(self, x: Tensor) -> tuple[int, int, int, int]:
         """Pixels to pad up to a multiple: left, right, top, bottom."""
@@ -115,7 +122,8 @@ class NetworkDenoiser(Denoiser):
         It is on a CPU in every precision, and on an H200 in half precision but not in float32.
         """
         weight = next(self.network.parameters())
-        last = x.device.type == "cpu" or weight.dtype in (torch.float16, torch.bfloat16)
+        half = weight.dtype in (torch.float16, torch.bfloat16) or torch.is_autocast_enabled(x.device.type)
+        last = x.device.type == "cpu" or half
         return x.to(weight.dtype, memory_format=torch.channels_last if last else torch.preserve_format)
 
 

@@ -62,10 +62,12 @@ class LearnedSplitting(Solver[LearnedSplittingState]):
         self.rows = table.tolist()
 
     @classmethod
-    def untrained(cls, iterations: int = 8, first: float = 49 / 255, last: float = 0.01) -> LearnedSplitting:
+    def untrained(
+        cls, iterations: int = 8, first: float = 49 / 255, last: float = 0.01, data: float = 1.0, prior: float = 1.0
+    ) -> LearnedSplitting:
         """Where learning starts: half-quadratic splitting with noise levels from `first` to `last`, geometrically."""
         levels = torch.logspace(0, 1, max(iterations, 1), base=last / first, dtype=torch.float64, device="cpu") * first
-        return cls([[1.0, 0.0, 1.0, level] for level in levels.tolist()])
+        return cls([[data, 0.0, prior, level] for level in levels.tolist()])
 
     def objective(self, problem: Problem) -> Problem:
         """With the prior at the noise level of the last step."""

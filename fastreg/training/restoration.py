@@ -21,8 +21,8 @@ from fastreg.restorer import Restorer
 from fastreg.solvers import LearnedSplitting, Solver
 from fastreg.training.patches import PatchSource
 
-#: How much faster than the network the weight and the schedule learn: their values are multiplied by this.
-GAIN = 30.0
+#: The learning rate of the weight and the schedule.
+SCHEDULE_RATE = 3e-3
 
 
 @dataclasses.dataclass(frozen=True)
@@ -45,6 +45,8 @@ class RestorationRecipe:
         ``"ieee"`` (float32) or ``"bf16"`` for the convolutions.
     seed
         Seed of crops, degradations and noise.
+    sigma
+        Range of the noise level; that of the task's row if not given.
     """
 
     task: str
@@ -55,6 +57,7 @@ class RestorationRecipe:
     average: float = 0.99
     precision: str = "ieee"
     seed: int = 0
+    sigma: tuple[float, float] | None = None
 
     def __post_init__(self) -> None:
         tasks.find(self.task)
@@ -65,6 +68,14 @@ class RestorationRecipe:
             )
         if self.precision not in ("ieee", "bf16"):
             raise ValueError(f"precision must be 'ieee' or 'bf16', got {self.precision!r}")
+
+        if self.sigma is not None and not 0 < self.sigma[0] <= self.sigma[1] < 1:
+            raise ValueError(f"sigma must be a range of noise levels in (0, 1), got {self.sigma}")
+
+    @property
+    def sigmas(self) -> tuple[float, ...]:
+        """Noise levels, in ascending order."""
+        return tasks.find(self.task).tuned_sigmas if self.sigma is None else self.sigma
 
     def learning_rate(self, iteration: int, progress: float) -> float:
         """It rises, and falls as a cosine to nothing."""
@@ -89,10 +100,15 @@ class Learned(nn.Module):
         The weight to start from.
     sigmas
         The noise levels of the task; sigma_0 is their geometric mean.
+    rate
+        The learning rate of the prior. Weight and schedule have another one, see `SCHEDULE_RATE`.
     """
 
-    def __init__(self, prior: GradientPrior, solver: Solver[Any], rule: WeightRule, sigmas: tuple[float, ...]) -> None:
+    def __init__(
+        self, prior: GradientPrior, solver: Solver[Any], rule: WeightRule, sigmas: tuple[float, ...], rate: float = 1e-4
+    ) -> None:
         super().__init__()
+        self.gain = SCHEDULE_RATE / rate
         self.prior, self.solver, self.sigmas = prior, solver, sigmas
         self.middle = math.exp(sum(map(math.log, sigmas)) / len(sigmas))
         self.first = math.log(float(rule(torch.tensor(self.middle, dtype=torch.float64))))
@@ -106,7 +122,7 @@ class Learned(nn.Module):
 
     def weight(self, sigma: Tensor) -> Tensor:
         """The weight lambda for noise levels ``[B]``."""
-        change = GAIN * self.weight_change
+        change = self.gain * self.weight_change
         return (self.first + change[0] - (self.slope + change[1]) * (sigma / self.middle).log()).exp()
 
     def schedule(self) -> Tensor:
@@ -114,14 +130,13 @@ class Learned(nn.Module):
         before: Tensor = self.solver.schedule
         if self.schedule_change is None:
             return before
-        change = GAIN * self.schedule_change
-        positive = torch.tensor([name in ("data", "floor") for name in self.solver.columns], device=before.device)
+        change = self.gain * self.schedule_change
+        positive = torch.tensor([name != "momentum" for name in self.solver.columns], device=before.device)
         return torch.where(positive, before * change.exp(), before + change)
 
-    def problem(self, operator: LinearOperator, sigma: Tensor, precision: str = "ieee") -> Problem:
-        """The objective for noise levels ``[B]``."""
-        prior = self.prior if precision == "ieee" else _InBFloat16(self.prior)
-        return self.solver.objective(Problem(operator, L2(), prior, sigma, self.weight(sigma)))
+    def problem(self, operator: LinearOperator, sigma: Tensor, prior: GradientPrior | None = None) -> Problem:
+        """The objective for noise levels ``[B]``; `prior` computes in the place of the model's own."""
+        return self.solver.objective(Problem(operator, L2(), prior or self.prior, sigma, self.weight(sigma)))
 
     def finished(self) -> tuple[Solver[Any], TaskSettings]:
         """The solver with what it has learned, and the settings for the model card."""
@@ -130,7 +145,7 @@ class Learned(nn.Module):
             if self.schedule_change is not None:
                 solver = LearnedSplitting(self.schedule().cpu().tolist())
             weight = float(self.weight(torch.tensor([self.middle], device=self.weight_change.device)))
-            exponent = self.slope + GAIN * float(self.weight_change[1])
+            exponent = self.slope + self.gain * float(self.weight_change[1])
         return solver, TaskSettings([[self.middle, weight]], exponent, describe(solver))
 
     def restorer(self, operator: LinearOperator) -> Restorer:
@@ -138,20 +153,6 @@ class Learned(nn.Module):
         solver, settings = self.finished()
         restorer = Restorer(operator, prior=self.prior, solver=solver, weight=settings.rule)
         return restorer.to(self.weight_change.device)
-
-
-class _InBFloat16(GradientPrior):
-    """A prior whose convolutions compute in bfloat16 with weights in float32, as in training."""
-
-    kind = "in_bfloat16"
-
-    def __init__(self, prior: GradientPrior) -> None:
-        super().__init__()
-        self.prior, self.channels = prior, prior.channels
-
-    def gradient(self, x: Tensor, sigma: Tensor | None = None) -> Tensor:
-        with torch.autocast(x.device.type, torch.bfloat16):
-            return self.prior.gradient(x, sigma).to(x.dtype)
 
 
 class Observations:
@@ -170,25 +171,26 @@ class Observations:
     def __init__(self, recipe: RestorationRecipe, source: PatchSource, channels: int) -> None:
         self.recipe, self.source, self.channels = recipe, source, channels
         self.row = tasks.find(recipe.task)
+        self.random = len(self.row.tuned_on) > 1 or self.row.draw is not None
         self._fixed: dict[int, LinearOperator] = {}
 
     def draw(self, generator: torch.Generator) -> tuple[Tensor, LinearOperator, Tensor, Tensor]:
         """Clean images ``[B, C, s, s]``, an operator, measurements, and noise levels ``[B]``, log-uniform in their range."""
-        device = generator.device
-        seed = int(torch.randint(2**31, (1,), generator=generator, device=device))
-        cpu = torch.Generator().manual_seed(
-            seed
-        )  # noise and masks are drawn on the CPU, for the same images on every device
-        operator = self._operator(int(torch.randint(len(self.row.tuned_on), (1,), generator=cpu)), cpu).to(device)
+        device, choices = generator.device, torch.Generator()
+        if self.random:  # this waits for the device
+            choices.manual_seed(int(torch.randint(2**31, (1,), generator=generator, device=device)))
+        operator = self._operator(int(torch.randint(len(self.row.tuned_on), (1,), generator=choices)), choices).to(
+            device
+        )
         clean = self.source.draw(self.recipe.batch, generator)
         if self.channels == 1:
             clean = clean.mean(1, keepdim=True)
         scale = operator.measurement().scale
         side = clean.shape[-1] // scale * scale
         clean = clean[..., :side, :side].contiguous()
-        low, high = math.log(self.row.tuned_sigmas[0]), math.log(self.row.tuned_sigmas[-1])
-        sigma = (low + (high - low) * torch.rand(len(clean), generator=cpu)).exp().to(device)
-        return clean, operator, operator.observe(clean, sigma, cpu), sigma
+        low, high = math.log(self.recipe.sigmas[0]), math.log(self.recipe.sigmas[-1])
+        sigma = (low + (high - low) * torch.rand(len(clean), generator=generator, device=device)).exp()
+        return clean, operator, operator.observe(clean, sigma, generator), sigma
 
     def _operator(self, case: int, generator: torch.Generator) -> LinearOperator:
         options = self.row.tuned_on[case]

@@ -12,14 +12,25 @@ from torch import nn
 
 from fastreg import models
 from fastreg.models import TaskSettings, WeightRule
-from fastreg.priors import GradientPrior, GradientStep, NetworkDenoiser, Prior, Regularizer, Residual
+from fastreg.parts import build
+from fastreg.priors import (
+    GradientPrior,
+    GradientStep,
+    NetworkDenoiser,
+    Potential,
+    Prior,
+    Regularizer,
+    Residual,
+    UNet,
+)
+from fastreg.priors.potentials import POTENTIALS
 from fastreg.solvers import ForwardBackward, LearnedSplitting, MonotoneForwardBackward, Solver
 from fastreg.training import patches
 from fastreg.training.equilibrium import Backward, EquilibriumObjective
 from fastreg.training.loop import Budget, Files, Loop, Record, Selection, train
 from fastreg.training.plot import plot
 from fastreg.training.restoration import Learned, Observations, RestorationRecipe, restoration_psnr
-from fastreg.training.unrolled import UnrolledObjective
+from fastreg.training.unrolled import UnrolledObjective, initialize
 
 #: Held-out photographs that checkpoints are compared on, the side of their crops, and how often.
 COMPARED_ON, COMPARED_SIZE, COMPARED_EVERY = 4, 128, 250
@@ -27,17 +38,29 @@ COMPARED_ON, COMPARED_SIZE, COMPARED_EVERY = 4, 128, 250
 
 @dataclasses.dataclass(frozen=True)
 class Unrolled:
-    """Training through a number of steps of `fastreg.solvers.LearnedSplitting`."""
+    """Training through a number of steps of `fastreg.solvers.LearnedSplitting`.
+
+    Parameters
+    ----------
+    iterations, first, data, prior
+        The schedule to start from, see `LearnedSplitting.untrained`.
+    compiled
+        Compile the gradient of the prior.
+    """
 
     iterations: int = 8
+    first: float = 49 / 255
+    data: float = 1.0
+    prior: float = 1.0
+    compiled: bool = False
 
     def solver(self, prior: GradientPrior) -> Solver[Any]:
         """The solver that learns."""
-        return LearnedSplitting.untrained(self.iterations)
+        return LearnedSplitting.untrained(self.iterations, self.first, data=self.data, prior=self.prior)
 
     def objective(self, model: Learned, recipe: RestorationRecipe, observations: Observations) -> UnrolledObjective:
         """What is minimised."""
-        return UnrolledObjective(model, recipe, observations)
+        return UnrolledObjective(model, recipe, observations, self.compiled)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -92,6 +115,7 @@ class RestorationJob:
         A folder of clean photographs, one in sixteen of which is held out.
     start
         The model to start from, by its name or file: explicit, or a denoiser, whose residual is used in the place of a gradient.
+        Or kind and settings of a potential of a U-Net, to start from random weights.
     weight
         The weight lambda to start from; that of the start's card for the task and this solver, else 1, if not given.
     device
@@ -105,7 +129,7 @@ class RestorationJob:
     recipe: RestorationRecipe
     budget: Budget
     data: Path
-    start: str
+    start: str | dict[str, Any]
     weight: float | None = None
     device: torch.device = dataclasses.field(default_factory=lambda: torch.device("cpu"))
     command: str = ""
@@ -123,7 +147,7 @@ class RestorationSession:
     def __init__(self, job: RestorationJob) -> None:
         self.job = job
         torch.manual_seed(job.recipe.seed)
-        prior = _trainable(models.load(job.start))
+        prior = _trainable(models.load(job.start) if isinstance(job.start, str) else _random(job.start))
         files, self.held_out = patches.photographs_in(job.data)
         self.images = len(files)
         source = patches.PatchSource(patches.decode(files), job.recipe.crop, job.device)
@@ -131,7 +155,8 @@ class RestorationSession:
         solver = job.method.solver(prior)
         tuned = prior.card.tasks.get(job.recipe.task) if prior.card is not None else None
         rule = _first_weight(job.weight, tuned, solver)
-        self.model = Learned(prior, solver, rule, observations.row.tuned_sigmas).to(job.device)
+        self.model = Learned(prior, solver, rule, job.recipe.sigmas, job.recipe.rate).to(job.device)
+        self.model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         recipe = {
             **dataclasses.asdict(job.recipe),
             **dataclasses.asdict(job.method),
@@ -166,7 +191,7 @@ class RestorationSession:
             name=job.files.output.stem,
             kind=prior.kind,
             settings=prior.settings,
-            description=f"Trained for {task} {_how(job.method)}. It started from the weights of {Path(job.start).stem}.",
+            description=f"Trained for {task} {_how(job.method)}. It started from {_where_from(job.start)}.",
             command=job.command,
             recipe=self.loop.recipe,
             data={"folders": [job.data.name], "images": self.images, "held_out": [path.name for path in self.held_out]},
@@ -186,6 +211,18 @@ def _how(method: Unrolled | Equilibrium) -> str:
     if isinstance(method, Unrolled):
         return f"through {method.iterations} steps, with their schedule"
     return "at the fixed point" + (" (Jacobian-free)" if method.backward == "jacobian_free" else "")
+
+
+def _where_from(start: str | dict[str, Any]) -> str:
+    return f"the weights of {Path(start).stem}" if isinstance(start, str) else "random weights"
+
+
+def _random(description: dict[str, Any]) -> Potential:
+    potential = build(POTENTIALS, description)
+    if not isinstance(potential.network, UNet):
+        raise ValueError(f"expected a potential of a U-Net, got one of a {potential.network.kind}")
+    initialize(potential.network)
+    return potential
 
 
 def _trainable(model: Prior) -> GradientPrior:

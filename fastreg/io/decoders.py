@@ -222,7 +222,7 @@ def open_pillow(file: BinaryIO) -> Any:
 def _pillow_metadata(info: dict[str, Any]) -> Metadata:
     """Metadata of a JPEG or WebP file."""
     found = metadata.from_exif(info.get("exif"))
-    x, y = info["dpi"] if "jfif_density" in info and "dpi" in info else (0, 0)
+    x, y = info["dpi"] if info.get("jfif_unit") in (1, 2) else (0, 0)
     names = {"photoshop": "Photoshop resources", "comment": "comment", "mp": "further pictures"}
     return dataclasses.replace(
         found,

@@ -54,9 +54,10 @@ def _npy(image: Image) -> tuple[bytes, tuple[str, ...]]:
 
 def lost_in_npy(own: Metadata) -> tuple[str, ...]:
     """Names of metadata, all of which an array lacks."""
-    given = {"colour profile": own.icc, "EXIF": own.exif(1, 1), "XMP": own.xmp, "resolution": own.density}
+    exif = dataclasses.replace(own, density=None).exif(1, 1)
+    given = {"colour profile": own.icc, "EXIF": exif, "XMP": own.xmp, "resolution": own.density}
     names = [name for name, value in given.items() if value is not None]
-    return (*names, *own.beyond_exif(), *own.beyond_png())
+    return (*names, *own.tiff_only(), *own.png_only())
 
 
 def _png(image: Image) -> tuple[bytes, tuple[str, ...]]:
@@ -72,8 +73,6 @@ def _jpeg(image: Image) -> tuple[bytes, tuple[str, ...]]:
     density = image.metadata.density and image.metadata.density.per("inch")
     if density and max(density) < 65535.5:
         options["dpi"] = density
-    elif image.metadata.density:
-        lost = (*lost, "resolution")
     for name, key, largest in (
         ("colour profile", "icc_profile", _LARGEST_ICC),
         ("EXIF", "exif", _SEGMENT),
@@ -82,6 +81,8 @@ def _jpeg(image: Image) -> tuple[bytes, tuple[str, ...]]:
         if len(options.get(key, b"")) > largest:
             del options[key]
             lost = (*lost, name)
+    if image.metadata.density and not {"dpi", "exif"} & set(options):
+        lost = (*lost, "resolution")
     return _by_pillow(to_samples(image, "uint8"), format="JPEG", quality=95, subsampling=0, **options), lost
 
 
@@ -96,7 +97,8 @@ def _options(image: Image) -> tuple[dict[str, Any], tuple[str, ...]]:
     exif = own.exif(image.pixels.shape[2], image.pixels.shape[1])
     block = b"Exif\0\0" + directories.block(exif) if exif else None
     options = {"icc_profile": own.icc, "exif": block, "xmp": own.xmp}
-    return {key: value for key, value in options.items() if value}, (*own.beyond_exif(), *own.beyond_png())
+    lost = ("resolution",) if own.density and not exif else ()
+    return {key: value for key, value in options.items() if value}, (*lost, *own.tiff_only(), *own.png_only())
 
 
 def _by_pillow(samples: np.ndarray, **options: Any) -> bytes:
@@ -128,8 +130,8 @@ def _tiff(image: Image) -> tuple[bytes, tuple[str, ...]]:
     )
     data = stream.getvalue()
     if len(data) >= 1 << 32:  # BigTIFF, whose directories differ
-        return data, ("EXIF", "resolution", *own.beyond_exif(), *own.beyond_png())
-    return directories.append(data, tags), own.beyond_png()
+        return data, ("EXIF", "resolution", *own.tiff_only(), *own.png_only())
+    return directories.append(data, tags), own.png_only()
 
 
 def _squeezed(samples: np.ndarray) -> np.ndarray:

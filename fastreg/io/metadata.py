@@ -91,7 +91,7 @@ class Metadata:
         density = self.density and Density(self.density.x * scale, self.density.y * scale, self.density.unit)
         return dataclasses.replace(self._without_places(), density=density)
 
-    def colourless(self) -> Metadata:
+    def without_profile(self) -> Metadata:
         """Without what holds only for the number of channels of the file."""
         lost = () if self.icc is None else ("colour profile",)
         return dataclasses.replace(self, icc=None, lost=self.lost + lost)
@@ -119,11 +119,11 @@ class Metadata:
         tags = self.tags or Directory("<")
         return tags if self.density is None else _with_density(tags, self.density)
 
-    def beyond_exif(self) -> tuple[str, ...]:
+    def tiff_only(self) -> tuple[str, ...]:
         """Names of the tags that only TIFF can hold."""
         return tuple(_TIFF[tag] for tag in (self.tags.entries if self.tags else ()) if tag in _TIFF)
 
-    def beyond_png(self) -> tuple[str, ...]:
+    def png_only(self) -> tuple[str, ...]:
         """Names of what only PNG can hold."""
         return tuple(name for kind, _ in self.chunks if (name := COLOUR_CHUNKS.get(kind, "texts")))
 

@@ -121,7 +121,7 @@ def encode_deep(samples: np.ndarray) -> bytes:
 
 def with_metadata(data: bytes, image: Metadata) -> tuple[bytes, tuple[str, ...]]:
     """A PNG file with metadata, in front of everything that depends on their order; and the names of what is lost."""
-    chunks, lost = list(image.chunks), image.beyond_exif()
+    chunks, lost = list(image.chunks), image.tiff_only()
     if image.icc:
         chunks.append((b"iCCP", b"ICC profile\0\0" + zlib.compress(image.icc)))
     if image.density:

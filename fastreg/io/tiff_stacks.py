@@ -133,7 +133,7 @@ def write(stack: Stack, path: Path) -> tuple[str, ...]:
         iccprofile=own.icc,
         software=False,
     )
-    return (*own.lost, *(("EXIF",) if tags.children else ()), *own.beyond_png())
+    return (*own.lost, *(("EXIF",) if tags.children else ()), *own.png_only())
 
 
 def _arranged(stack: Stack) -> Stack:

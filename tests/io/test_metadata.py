@@ -117,8 +117,13 @@ def test_tags_that_only_tiff_can_hold(tmp_path):
             for tag in (270, 282, 283, 296, 33550, 34735, 33723):
                 assert one.pages[0].tags[tag].value == other.pages[0].tags[tag].value
             assert 34377 not in other.pages[0].tags
-        lost = images.write(image, tmp_path / "b.png")
-        assert set(lost) == {"Photoshop resources", "geo tags", "IPTC"}
+        for name in ("b.png", "b.jpg", "b.webp"):
+            assert set(images.write(image, tmp_path / name)) == {
+                "Photoshop resources",
+                "geo tags",
+                "IPTC",
+            }
+            assert images.read(tmp_path / name).metadata.density == Density(10, 10, "")
     larger = image.metadata.enlarged(2)
     assert larger.density == Density(20, 20, "")
     assert 33550 not in larger.tags.entries and 33723 in larger.tags.entries

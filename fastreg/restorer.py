@@ -180,6 +180,22 @@ class Restorer(nn.Module):
         """The objective for noise levels and weights ``[B]``."""
         return self.solver.objective(Problem(self.operator, self.fidelity, self.prior, sigma, weight))
 
+    def energies(
+        self, x: Tensor, y: Tensor, sigma: float | Tensor, weight: float | Tensor | None = None
+    ) -> tuple[Tensor, Tensor]:
+        """F of the first image of a solve and of images x, both ``[B]``; the other arguments are those of `forward`.
+
+        Raises
+        ------
+        ValueError
+            As `trace`.
+        """
+        self._require_energy()
+        with isolated(self.precision == "tf32"):
+            problem = self.problem(*self._levels(y, sigma, weight))
+            first = self.solver.result(self.solver.start(problem, y))
+            return problem.energy(first, y), problem.energy(x, y)
+
     def trace(
         self, y: Tensor, sigma: float | Tensor, weight: float | Tensor | None = None
     ) -> Iterator[tuple[Tensor, Tensor]]:
@@ -190,11 +206,14 @@ class Restorer(nn.Module):
         ValueError
             If the prior is a denoiser, which has no energy; and as `forward`.
         """
-        if "prior.energy" not in self.prior.offers:
-            raise ValueError(f"energies need an explicit prior, and a {self.prior.kind} has no energy")
+        self._require_energy()
         with isolated(self.precision == "tf32"):
             levels = self._levels(y, sigma, weight)
         return self._trace(y, self.problem(*levels))
+
+    def _require_energy(self) -> None:
+        if "prior.energy" not in self.prior.offers:
+            raise ValueError(f"energies need an explicit prior, and a {self.prior.kind} has no energy")
 
     def _trace(self, y: Tensor, problem: Problem) -> Iterator[tuple[Tensor, Tensor]]:
         state = None

@@ -96,6 +96,13 @@ StrengthOption = Annotated[
 IterationsOption = Annotated[
     int | None, typer.Option(min=1, help="Number of steps of the solver; from the model card if not given.")
 ]
+GuaranteeOption = Annotated[
+    Literal["descent"] | None,
+    typer.Option(
+        help="descent: an explicit prior with a solver whose energy F never rises. Prints F of the first and the last image of "
+        "every solve; a result whose F rose is not written (docs/theory.md)."
+    ),
+]
 DeviceOption = Annotated[Device, typer.Option(help="Where to compute; auto: on a CUDA GPU if there is one.")]
 PrecisionOption = Annotated[Precision, typer.Option(help="Number format of the convolutions; ieee is float32.")]
 FastestOption = Annotated[

@@ -14,6 +14,7 @@ from fastreg.io.decoders import MAX_PIXELS
 if TYPE_CHECKING:
     from fastreg.batch.folder import Outcome
     from fastreg.io.files import Picture
+    from fastreg.tasks import DescentCheck
 
 
 def restore(
@@ -60,6 +61,7 @@ def restore(
     strength: choices.StrengthOption = 1.0,
     weight: choices.WeightOption = None,
     iterations: choices.IterationsOption = None,
+    guarantee: choices.GuaranteeOption = None,
     device: choices.DeviceOption = "auto",
     overwrite: Annotated[
         bool, typer.Option("--overwrite", help="Restore again what was done before, and replace files of other origin.")
@@ -92,15 +94,15 @@ def restore(
     if is_complex and scale is not None:
         raise ValueError(f"{task} takes no --range: its measurements are complex numbers")
     where = tasks.choose_device(device)
-    restorer = tasks.make_restorer(
-        operator, prior, iterations, weight, device=where, fidelity=fidelity, strength=strength
-    )
+    model, steps, solver = (prior, iterations, None) if guarantee is None else tasks.descending(task, prior, iterations)
+    restorer = tasks.make_restorer(operator, model, steps, weight, solver, where, fidelity, strength)
     pixels = folder.count_pixels(jobs, overwrite) * operator.measurement().scale ** 2
     prepared = compiled.prepare(restorer, precision, compile_mode, pixels, accept_drift)
     # what was asked for: what "auto" takes depends on how many images there are
     settings = {"version": __version__, "precision": precision, **restoring.settings(restorer, level)}
     settings |= {"range": scale, "axes": axes, "strip_metadata": strip_metadata}
     choices.say_drift(prepared)
+    check = None if guarantee is None else tasks.DescentCheck(prepared)
 
     def read(path: Path) -> Picture:
         picture = files.read(path, is_complex, max_pixels, scale, axes)
@@ -110,12 +112,14 @@ def restore(
         if isinstance(picture, Image):
             (found,) = restoring.noise_levels(prepared, [picture]) if level is None else (level,)
             said = _numbers(found, tasks.effective_weight(prepared, len(picture.pixels), found))
-            return restoring.restore_image(prepared, picture, found), "" if level is not None else said
+            restored = restoring.restore_image(prepared, picture, found)
+            return restored, ", ".join(([said] if level is None else []) + _energies(check))
         sigmas = restoring.noise_levels(prepared, picture.images()) if level is None else [level] * len(picture)
         said = f"{len(picture)} images"
         if level is None:
             said += f", sigma {min(sigmas):.3g} to {max(sigmas):.3g}"
-        return restoring.restore_stack(prepared, picture, sigmas), said
+        planes = restoring.restore_stack(prepared, picture, sigmas)
+        return planes, ", ".join([said, *_energies(check)])
 
     model = restorer.prior.card.name if restorer.prior.card is not None else restorer.prior.kind
     channels = restorer.prior.channels
@@ -124,6 +128,10 @@ def restore(
     lower = "" if prepared.precision == "ieee" else f" in {prepared.precision}"
     typer.echo(f"{task} with the prior {model}{lower}, {count} step{'' if count == 1 else 's'}{numbers}")
     _report(folder.run(jobs, read, work, settings, overwrite), len(jobs))
+
+
+def _energies(check: DescentCheck | None) -> list[str]:
+    return [] if check is None else [f"F {before:.5g} to {after:.5g}" for before, after in check.taken()]
 
 
 def _numbers(sigma: float, weight: float | None) -> str:

@@ -10,14 +10,17 @@ from fastreg.tasks.building import (
     restorer_for,
 )
 from fastreg.tasks.fidelities import read_fidelity
+from fastreg.tasks.guarantee import DescentCheck, descending
 from fastreg.tasks.solving import effective_weight, shown, solve
 from fastreg.tasks.table import TASKS, Options, Task, find, takers
 
 __all__ = [
     "TASKS",
+    "DescentCheck",
     "Options",
     "Task",
     "choose_device",
+    "descending",
     "effective_weight",
     "estimate",
     "find",

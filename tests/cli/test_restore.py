@@ -383,3 +383,13 @@ def test_large_images_are_refused(run, photos, prior, tmp_path):
     common = ("--task", "denoise", "--sigma", 0.1, "--prior", prior, "--weight", 0.1, *QUICK)
     code, _, err = run("restore", photos, "-o", tmp_path / "out", *common, "--max-pixels", 700)
     assert (code, err.count("32 x 24 pixels, more than 700")) == (1, 3)
+
+
+def test_descent_is_reported(run, photos, prior, tmp_path):
+    common = ("restore", photos / "a.png", "-o", tmp_path / "out", "--task", "denoise", "--sigma", 0.1)
+    code, out, err = run(*common, "--guarantee", "descent", "--prior", prior, "--iterations", 5)
+    assert (code, err) == (0, "")
+    first, end = (float(v) for v in re.search(r"F ([-\d.e]+) to ([-\d.e]+)", out).groups())
+    assert end < first
+    code, _, err = run(*common, "--guarantee", "descent", "--prior", "unet")
+    assert code == 2 and "explicit prior only" in err

@@ -1,0 +1,49 @@
+"""Restoring with descent guaranteed."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from fastreg import Restorer, tasks
+from fastreg.compiled import prepare
+from fastreg.priors import Regularizer
+from fastreg.solvers import GradientDescent, MonotoneForwardBackward
+from tests.registry import random
+from tests.solvers.parts import Smooth
+
+
+def test_every_task_has_an_explicit_model() -> None:
+    for task in tasks.TASKS:
+        options = {"deblur": {"psf": "gaussian:3:1"}, "super-resolve": {"factor": 2}, "demosaick": {"pattern": "rggb"}}
+        operator = tasks.random_operator(task, 24, 24, torch.Generator().manual_seed(0), **options.get(task, {}))
+        model, steps, solver = tasks.descending(task, iterations=3)
+        restorer = tasks.make_restorer(operator, model, steps, None, solver)
+        assert isinstance(restorer.solver, MonotoneForwardBackward) and restorer.solver.iterations == 3
+        assert isinstance(restorer.prior, Regularizer)
+
+
+def test_an_implicit_prior_is_refused() -> None:
+    with pytest.raises(ValueError, match="explicit prior only: unet is a unet, without an energy"):
+        tasks.descending("denoise", "unet")
+
+
+def test_energies_are_reported_for_each_image() -> None:
+    model, steps, solver = tasks.descending("denoise", iterations=6)
+    restorer = tasks.make_restorer(tasks.make_operator("denoise"), model, steps, None, solver)
+    prepared = prepare(restorer, "ieee", "never", 1)
+    check = tasks.DescentCheck(prepared)
+    y = random((2, 3, 24, 24), torch.float32)
+    tasks.solve(prepared, y, 0.1)
+    energies = check.taken()
+    expected = [energy for _, energy in restorer.trace(y, 0.1)]
+    torch.testing.assert_close(torch.tensor(energies), torch.stack([expected[0], expected[-1]], 1))
+    assert all(after < before for before, after in energies) and check.taken() == []
+
+
+def test_a_result_whose_energy_rose_is_refused() -> None:
+    """Steps that are too long."""
+    restorer = Restorer(prior=Smooth(), solver=GradientDescent(3, step_size=40.0), weight=50.0)
+    tasks.DescentCheck(restorer)
+    with pytest.raises(ValueError, match=r"the energy rose from .* to .*: the result is refused"):
+        restorer(random((1, 3, 9, 9), torch.float32), 0.1)

@@ -165,9 +165,9 @@ class Restorer(nn.Module):
             If a shape does not fit, a value is not finite or not in units of the image range, or there is no weight.
         """
         if torch.compiler.is_compiling():
-            return self.solve(y, *self._levels(y, sigma, weight))
+            return self.solve(y, *self.levels(y, sigma, weight))
         with isolated(self.precision == "tf32"):
-            return self.solve(y, *self._levels(y, sigma, weight))
+            return self.solve(y, *self.levels(y, sigma, weight))
 
     def solve(self, y: Tensor, sigma: Tensor, weight: Tensor) -> Tensor:
         """Restore without checking the values: the computation that is compiled and exported.
@@ -180,22 +180,6 @@ class Restorer(nn.Module):
         """The objective for noise levels and weights ``[B]``."""
         return self.solver.objective(Problem(self.operator, self.fidelity, self.prior, sigma, weight))
 
-    def energies(
-        self, x: Tensor, y: Tensor, sigma: float | Tensor, weight: float | Tensor | None = None
-    ) -> tuple[Tensor, Tensor]:
-        """F of the first image of a solve and of images x, both ``[B]``; the other arguments are those of `forward`.
-
-        Raises
-        ------
-        ValueError
-            As `trace`.
-        """
-        self._require_energy()
-        with isolated(self.precision == "tf32"):
-            problem = self.problem(*self._levels(y, sigma, weight))
-            first = self.solver.result(self.solver.start(problem, y))
-            return problem.energy(first, y), problem.energy(x, y)
-
     def trace(
         self, y: Tensor, sigma: float | Tensor, weight: float | Tensor | None = None
     ) -> Iterator[tuple[Tensor, Tensor]]:
@@ -206,14 +190,11 @@ class Restorer(nn.Module):
         ValueError
             If the prior is a denoiser, which has no energy; and as `forward`.
         """
-        self._require_energy()
-        with isolated(self.precision == "tf32"):
-            levels = self._levels(y, sigma, weight)
-        return self._trace(y, self.problem(*levels))
-
-    def _require_energy(self) -> None:
         if "prior.energy" not in self.prior.offers:
             raise ValueError(f"energies need an explicit prior, and a {self.prior.kind} has no energy")
+        with isolated(self.precision == "tf32"):
+            levels = self.levels(y, sigma, weight)
+        return self._trace(y, self.problem(*levels))
 
     def _trace(self, y: Tensor, problem: Problem) -> Iterator[tuple[Tensor, Tensor]]:
         state = None
@@ -248,8 +229,8 @@ class Restorer(nn.Module):
         if not torch.compiler.is_compiling():
             check_values(y)
 
-    def _levels(self, y: Tensor, sigma: float | Tensor, weight: float | Tensor | None) -> tuple[Tensor, Tensor]:
-        """Check all arguments and return noise levels and weights ``[B]``."""
+    def levels(self, y: Tensor, sigma: float | Tensor, weight: float | Tensor | None = None) -> tuple[Tensor, Tensor]:
+        """Check the arguments of `forward`, and return noise levels and weights as it uses them, ``[B]``."""
         self.check(y)
         noise = per_entry("sigma", sigma, y)
         if weight is not None:

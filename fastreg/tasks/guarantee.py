@@ -7,6 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from fastreg.kernels.precision import isolated
 from fastreg.models import ModelCard, load, names
 from fastreg.parts import build
 from fastreg.priors import Prior, Regularizer
@@ -78,7 +79,9 @@ class DescentCheck:
     @torch.no_grad()
     def _check(self, restorer: nn.Module, arguments: tuple[Any, ...], named: dict[str, Any], x: Tensor) -> None:
         assert isinstance(restorer, Restorer)
-        first, last = restorer.energies(x, *arguments, **named)
+        _, first = next(restorer.trace(*arguments, **named))
+        with isolated(restorer.precision == "tf32"):
+            last = restorer.problem(*restorer.levels(*arguments, **named)).energy(x, arguments[0])
         for before, after in zip(first.tolist(), last.tolist(), strict=True):
             if not after <= before + ROUNDING * abs(before):
                 raise ValueError(f"the energy rose from {before:.6g} to {after:.6g}: the result is refused")

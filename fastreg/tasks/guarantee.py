@@ -46,7 +46,9 @@ def descending(
     model = prior if isinstance(prior, Prior) else _default(task) if prior == "auto" else load(prior)
     if not isinstance(model, Regularizer):
         name = model.card.name if model.card is not None else model.kind
-        raise ValueError(f"descent can be guaranteed for an explicit prior only: {name} is a {model.kind}, without an energy")
+        raise ValueError(
+            f"descent can be guaranteed for an explicit prior only: {name} is a {model.kind}, without an energy"
+        )
     settings: dict[str, Any] = {} if model.card is None else _monotone(model.card, task) or {}
     if iterations is not None:
         settings = {**settings, "iterations": iterations}

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -25,8 +25,9 @@ from fastreg.training.critic import (
     unpaired,
 )
 from fastreg.training.deconvolution import deconvolved
-from fastreg.training.loop import Budget, Files, Loop, Record, Selection, train
+from fastreg.training.loop import Loop
 from fastreg.training.plot import plot
+from fastreg.training.session import Job, Session
 
 #: Number of held-out photographs that weights are tuned on, and the side of their central crops in pixels.
 TUNED_ON, TUNED_SIZE = 4, 96
@@ -38,15 +39,13 @@ PLOTTED = (0.0, 0.05, 0.1, 0.2, 0.3, 0.4)
 
 
 @dataclasses.dataclass(frozen=True)
-class CriticJob:
+class CriticJob(Job[CriticRecipe]):
     """What to train and where.
 
     Parameters
     ----------
-    files
-        The model to write and the files beside it.
-    recipe, budget
-        Settings of the training, and how long it takes.
+    files, recipe, budget, device, command
+        See `fastreg.training.session.Job`.
     data
         A folder of clean photographs: one in sixteen is held out, the others are divided into two halves at random, for clean
         patches and for noisy ones.
@@ -61,15 +60,8 @@ class CriticJob:
         noisy patches ever better does not become an ever better regularizer.
     sharpness
         See `fastreg.priors.smoothing.smooth`, which is applied to the finished critic; 0 keeps its ReLU.
-    device
-        Where to train.
-    command
-        The command that this job came from, for the model card.
     """
 
-    files: Files
-    recipe: CriticRecipe
-    budget: Budget
     data: Path | None = None
     clean: Path | None = None
     degraded: Path | None = None
@@ -77,8 +69,6 @@ class CriticJob:
     channels: tuple[int, ...] = (32,) * 6
     select: bool = False
     sharpness: float = 0.0
-    device: torch.device = dataclasses.field(default_factory=lambda: torch.device("cpu"))
-    command: str = ""
 
     def __post_init__(self) -> None:
         if (self.clean is None) != (self.degraded is None) or (self.data is None) == (self.clean is None):
@@ -93,7 +83,7 @@ class CriticJob:
             )
 
 
-class CriticSession:
+class CriticSession(Session):
     """A training run of a critic.
 
     Raises
@@ -102,8 +92,10 @@ class CriticSession:
         If there are too few photographs, or one cannot be read.
     """
 
+    job: CriticJob
+
     def __init__(self, job: CriticJob) -> None:
-        self.job = job
+        self.job, self.selects = job, job.select
         critic = PatchCritic(alr_layers(job.channels), job.activation)
         initialize(critic, job.recipe.initialization, job.recipe.seed)
         self.data, pairing = self._pairing(critic.receptive_field)
@@ -140,12 +132,12 @@ class CriticSession:
         }
         return about, pairing
 
-    def run(self, resume: bool = False) -> Iterator[Record]:
-        """Train with log and checkpoints, and keep the best critic if that was asked for."""
-        selection = Selection(self._measure, _milestone) if self.job.select else None
-        yield from train(self.loop, self.job.files, resume, selection)
+    def compares(self, iteration: int) -> bool:
+        """Whether the critic is compared with the best so far at this iteration."""
+        beyond, last = divmod(iteration, FIRST_SELECTIONS[-1])
+        return iteration in FIRST_SELECTIONS or (last == 0 and beyond > 0 and beyond & (beyond - 1) == 0)
 
-    def _measure(self, model: nn.Module) -> list[float]:
+    def measure(self, model: nn.Module) -> list[float]:
         """PSNR of held-out crops, restored by the running mean with the best weight for each noise level."""
         assert isinstance(model, PatchCritic)
         images = patches.tuning_crops(self.held_out, COMPARED_SIZE, TUNED_ON)
@@ -161,10 +153,8 @@ class CriticSession:
         critic = _shipped(self.loop.mean)
         measured: dict[str, Any] = {"iterations": self.loop.iteration}
         if job.select and job.files.best.exists():
-            best = torch.load(job.files.best, map_location="cpu", weights_only=True)
-            critic.load_state_dict(best["model"])
-            measured |= {"selected_iteration": best["iteration"], "trials": best["trials"]}
-            report(f"the critic of iteration {best['iteration']} is the best on held-out crops: {best['score']:.2f} dB")
+            measured = self.take_best(critic)
+            report(f"the critic of iteration {measured['selected_iteration']} is the best on held-out crops")
         photographs = patches.decode(self.held_out)
         plain = PatchCritic(**{**critic.settings, "padding": "none"}).requires_grad_(False)
         plain.load_state_dict(critic.state_dict())
@@ -189,19 +179,16 @@ class CriticSession:
             report(f"tuning for {task}")
             found = tuning.tune_task(critic, task, held, report=report)
             settings[task], quality[task] = found.settings, found.measured
-        card = models.ModelCard(
-            name=job.files.output.stem,
-            kind=critic.kind,
-            settings=critic.settings,
+        return self.write(
+            critic,
+            half=False,
             description="A patch critic trained as a Wasserstein GAN on unpaired patches (adversarial local regularizer).",
-            command=job.command,
             recipe={**dataclasses.asdict(job.recipe), "sharpness": sharpness},
             data=self.data,
             tasks=settings,
             measured={**measured, "held_out_psnr": quality},
             source="Prost et al., Learning local regularization for variational image restoration, SSVM 2021",
         )
-        return models.save_model(critic, job.files.output, card)
 
 
 def _shipped(mean: nn.Module) -> PatchCritic:
@@ -210,9 +197,3 @@ def _shipped(mean: nn.Module) -> PatchCritic:
     critic = PatchCritic(**{**mean.settings, "padding": "replicate"})
     critic.load_state_dict({key: value.cpu() for key, value in mean.state_dict().items()})
     return critic.requires_grad_(False)
-
-
-def _milestone(iteration: int) -> bool:
-    """Whether the critic is compared with those of earlier iterations at this one."""
-    beyond, last = divmod(iteration, FIRST_SELECTIONS[-1])
-    return iteration in FIRST_SELECTIONS or (last == 0 and beyond > 0 and beyond & (beyond - 1) == 0)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -16,25 +16,24 @@ from fastreg.priors import PRIORS, Denoiser, GradientStep, NetworkDenoiser, Pote
 from fastreg.priors.potentials import POTENTIALS, smooth_start
 from fastreg.training import patches
 from fastreg.training.denoiser import DenoiserObjective, DenoiserRecipe, denoising_psnr
-from fastreg.training.loop import Budget, Files, Loop, Record, Selection, train
+from fastreg.training.loop import Loop
 from fastreg.training.plot import plot
+from fastreg.training.session import Job, Session
 
-#: Held-out photographs that checkpoints are compared on, the side of their crops, how often, and at which noise (of 255).
-COMPARED_ON, COMPARED_SIZE, COMPARED_EVERY, COMPARED_LEVEL = 8, 256, 2000, 25.0
+#: Held-out photographs that weights are compared on, the side of their crops, and the noise level (of 255).
+COMPARED_ON, COMPARED_SIZE, COMPARED_LEVEL = 8, 256, 25.0
 #: Noise levels of the card's figures, of 255.
 REPORTED_LEVELS = (15.0, 25.0, 50.0)
 
 
 @dataclasses.dataclass(frozen=True)
-class DenoiserJob:
+class DenoiserJob(Job[DenoiserRecipe]):
     """What to train and where.
 
     Parameters
     ----------
-    files
-        The model to write and the files beside it.
-    recipe, budget
-        Settings of the training, and how long it takes.
+    files, recipe, budget, device, command
+        See `fastreg.training.session.Job`.
     data
         A folder of clean photographs, one in sixteen of which is held out.
     network
@@ -43,27 +42,18 @@ class DenoiserJob:
         A model whose weights to begin with, by its name or file; the network is then its own.
     potential
         The kind of an explicit potential to make of the network; it learns as a gradient-step denoiser and is what is written.
-    device
-        Where to train.
     compiled
         Compile the loss.
-    command
-        The command that this job came from, for the model card.
     """
 
-    files: Files
-    recipe: DenoiserRecipe
-    budget: Budget
     data: Path
     network: dict[str, Any]
     start: str | None = None
     potential: str | None = None
-    device: torch.device = dataclasses.field(default_factory=lambda: torch.device("cpu"))
     compiled: bool = False
-    command: str = ""
 
 
-class DenoiserSession:
+class DenoiserSession(Session):
     """A training run of a denoiser.
 
     Raises
@@ -71,6 +61,8 @@ class DenoiserSession:
     ValueError
         If there are too few photographs, one cannot be read or is smaller than a crop, or the model is not a denoiser.
     """
+
+    job: DenoiserJob
 
     def __init__(self, job: DenoiserJob) -> None:
         self.job = job
@@ -90,20 +82,14 @@ class DenoiserSession:
     def _channels(self, images: Tensor) -> Tensor:
         return images.mean(1, keepdim=True) if self.denoiser.channels == 1 else images
 
-    def run(self, resume: bool = False) -> Iterator[Record]:
-        """Train with log and checkpoints; the weights that denoise held-out crops best are kept."""
-        selection = Selection(self._measure, lambda iteration: iteration % COMPARED_EVERY == 0)
-        yield from train(self.loop, self.job.files, resume, selection)
-
-    def _measure(self, model: nn.Module) -> list[float]:
+    def measure(self, model: nn.Module) -> list[float]:
+        """PSNR of held-out crops at one noise level."""
         return denoising_psnr(model, self._crops, [COMPARED_LEVEL])
 
     def finish(self, report: Callable[[str], None] = lambda line: None) -> models.ModelCard:
         """Take the best weights, measure them, plot the loss and write the model, in float16."""
         job = self.job
-        best = torch.load(job.files.best, map_location=job.device, weights_only=True)
-        self.denoiser.load_state_dict(best["model"])
-        self.denoiser.eval().requires_grad_(False)
+        measured = self.take_best(self.denoiser)
         levels = denoising_psnr(self.denoiser, self._crops, REPORTED_LEVELS)
         figures = [[level, round(psnr, 3)] for level, psnr in zip(REPORTED_LEVELS, levels, strict=True)]
         report("on held-out crops: " + ", ".join(f"{psnr:.2f} dB at {level:g}/255" for level, psnr in figures))
@@ -115,28 +101,15 @@ class DenoiserSession:
         if isinstance(self.denoiser, GradientStep):
             product = self.denoiser.regularizer
             what = "An explicit potential that learned as a gradient-step denoiser of white noise up to 110/255"
-        card = models.ModelCard(
-            name=job.files.output.stem,
-            kind=product.kind,
-            settings=product.settings,
+        return self.write(
+            product,
+            half=True,
             description=f"{what}, trained on {pixels / 1e9:.2g} gigapixels of crops.{start}",
-            command=job.command,
             recipe=dataclasses.asdict(job.recipe),
-            data={
-                "folders": [job.data.name],
-                "images": self.images,
-                "held_out": [path.name for path in self.held_out],
-            },
+            data={"folders": [job.data.name], "images": self.images, "held_out": [path.name for path in self.held_out]},
             tasks=self.earlier.tasks if self.earlier is not None and self.earlier.kind == product.kind else {},
-            measured={
-                "iterations": self.loop.iteration,
-                "seconds": round(self.loop.seconds),
-                "selected_iteration": best["iteration"],
-                "trials": best["trials"],
-                "held_out_psnr_255": figures,
-            },
+            measured={**measured, "held_out_psnr_255": figures},
         )
-        return models.save_model(product, job.files.output, card, half=True)
 
 
 def _learner(model: Prior, potential: str | None) -> Denoiser:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Literal
 
@@ -27,13 +27,14 @@ from fastreg.priors.potentials import POTENTIALS
 from fastreg.solvers import ForwardBackward, LearnedSplitting, MonotoneForwardBackward, Solver
 from fastreg.training import patches
 from fastreg.training.equilibrium import Backward, EquilibriumObjective
-from fastreg.training.loop import Budget, Files, Loop, Record, Selection, train
+from fastreg.training.loop import Loop
 from fastreg.training.plot import plot
 from fastreg.training.restoration import Learned, Observations, RestorationRecipe, restoration_psnr
+from fastreg.training.session import Job, Session
 from fastreg.training.unrolled import UnrolledObjective, initialize
 
-#: Held-out photographs that checkpoints are compared on, the side of their crops, and how often.
-COMPARED_ON, COMPARED_SIZE, COMPARED_EVERY = 4, 128, 250
+#: Held-out photographs that weights are compared on, and the side of their crops.
+COMPARED_ON, COMPARED_SIZE = 4, 128
 
 
 @dataclasses.dataclass(frozen=True)
@@ -100,17 +101,15 @@ class Equilibrium:
 
 
 @dataclasses.dataclass(frozen=True)
-class RestorationJob:
+class RestorationJob(Job[RestorationRecipe]):
     """What to train and where.
 
     Parameters
     ----------
-    files
-        The model to write and the files beside it.
+    files, recipe, budget, device, command
+        See `fastreg.training.session.Job`.
     method
         How.
-    recipe, budget
-        Settings of the training, and how long it takes.
     data
         A folder of clean photographs, one in sixteen of which is held out.
     start
@@ -118,24 +117,15 @@ class RestorationJob:
         Or kind and settings of a potential of a U-Net, to start from random weights.
     weight
         The weight lambda to start from; that of the start's card for the task and this solver, else 1, if not given.
-    device
-        Where to train.
-    command
-        The command that this job came from, for the model card.
     """
 
-    files: Files
     method: Unrolled | Equilibrium
-    recipe: RestorationRecipe
-    budget: Budget
     data: Path
     start: str | dict[str, Any]
     weight: float | None = None
-    device: torch.device = dataclasses.field(default_factory=lambda: torch.device("cpu"))
-    command: str = ""
 
 
-class RestorationSession:
+class RestorationSession(Session):
     """A training run of a prior inside a solver.
 
     Raises
@@ -143,6 +133,10 @@ class RestorationSession:
     ValueError
         If there are too few photographs, one cannot be read or is smaller than a crop, or the model cannot be trained.
     """
+
+    compared_every, every, checkpoint_every = 250, 25, 250
+
+    job: RestorationJob
 
     def __init__(self, job: RestorationJob) -> None:
         self.job = job
@@ -169,42 +163,26 @@ class RestorationSession:
         crops = patches.tuning_crops(self.held_out, COMPARED_SIZE, COMPARED_ON)
         self._crops = crops.mean(1, keepdim=True) if prior.channels == 1 else crops
 
-    def run(self, resume: bool = False) -> Iterator[Record]:
-        """Train with log and checkpoints; the weights that restore held-out crops best are kept."""
-        selection = Selection(self._measure, lambda iteration: iteration % COMPARED_EVERY == 0)
-        yield from train(self.loop, self.job.files, resume, selection, every=25, checkpoint_every=COMPARED_EVERY)
-
-    def _measure(self, model: nn.Module) -> list[float]:
+    def measure(self, model: nn.Module) -> list[float]:
+        """PSNR of held-out crops."""
         return restoration_psnr(model, self.job.recipe.task, self._crops)
 
     def finish(self, report: Callable[[str], None] = lambda line: None) -> models.ModelCard:
         """Take the best weights, measure them, plot the loss and write the model, in float16."""
         job, task = self.job, self.job.recipe.task
-        best = torch.load(job.files.best, map_location=job.device, weights_only=True)
-        self.model.load_state_dict(best["model"])
-        self.model.eval().requires_grad_(False)
-        quality = [round(value, 3) for value in self._measure(self.model)]
+        measured = self.take_best(self.model)
+        quality = [round(value, 3) for value in self.measure(self.model)]
         report(f"on held-out crops: {', '.join(f'{value:.2f} dB' for value in quality)}")
         plot(job.files.beside(".png"), job.files.log, ("loss",))
-        prior = self.model.prior
-        card = models.ModelCard(
-            name=job.files.output.stem,
-            kind=prior.kind,
-            settings=prior.settings,
+        return self.write(
+            self.model.prior,
+            half=True,
             description=f"Trained for {task} {_how(job.method)}. It started from {_where_from(job.start)}.",
-            command=job.command,
             recipe=self.loop.recipe,
             data={"folders": [job.data.name], "images": self.images, "held_out": [path.name for path in self.held_out]},
             tasks={task: self.model.finished()[1]},
-            measured={
-                "iterations": self.loop.iteration,
-                "seconds": round(self.loop.seconds),
-                "selected_iteration": best["iteration"],
-                "trials": best["trials"],
-                "held_out_psnr": {task: quality},
-            },
+            measured={**measured, "held_out_psnr": {task: quality}},
         )
-        return models.save_model(prior, job.files.output, card, half=True)
 
 
 def _how(method: Unrolled | Equilibrium) -> str:

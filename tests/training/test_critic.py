@@ -123,7 +123,9 @@ def test_bad_recipes_are_refused(settings: dict[str, object], message: str) -> N
 
 
 def test_critics_are_compared_ever_more_seldom() -> None:
-    chosen = [iteration for iteration in range(100, 70_001, 100) if critic_session.CriticSession.compares(object(), iteration)]
+    chosen = [
+        iteration for iteration in range(100, 70_001, 100) if critic_session.CriticSession.compares(object(), iteration)
+    ]
     assert chosen == [*critic_session.FIRST_SELECTIONS, 8000, 16_000, 32_000, 64_000]
 
 

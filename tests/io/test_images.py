@@ -265,25 +265,6 @@ def test_wrong_content(tmp_path, suffix, content):
     assert "\n" not in str(caught.value)
 
 
-@given(seed=st.integers(0, 10**6), kind=st.sampled_from([".png", "16.png", ".tif", ".jpg", ".webp", ".npy"]))
-@settings(max_examples=60, deadline=None)
-def test_damaged_files_are_read_or_refused(tmp_path_factory, seed, kind):
-    """Whatever bytes are changed, the answer is an image or a ValueError."""
-    path = tmp_path_factory.mktemp("damaged") / f"a{kind}"
-    images.write(make(3, "uint16" if kind == "16.png" else "uint8", size=(9, 7)), path)
-    random = np.random.default_rng(seed)
-    data = bytearray(path.read_bytes())
-    for _ in range(3):
-        data[int(random.integers(len(data)))] = int(random.integers(256))
-    path.write_bytes(data)
-    try:
-        pixels, words = images.read(path).pixels, str(path)
-    except ValueError as error:
-        pixels, words = np.zeros(0), str(error)
-    assert np.isfinite(pixels).all()
-    assert str(path) in words
-
-
 @pytest.mark.parametrize(
     ("array", "words"),
     [
@@ -409,7 +390,7 @@ def test_large_images_are_refused_by_their_headers(tmp_path, suffix, dtype):
 
 @pytest.mark.parametrize("compression", ["zlib", "lzma"])
 def test_compressed_samples_are_not_larger_than_the_image(tmp_path, compression):
-    """A strip that is decompressed to 64 MB, in an image of 32 rows."""
+    """A strip that is decompressed to 32 MB, in an image of 32 rows."""
     import lzma
     import struct
     import tracemalloc
@@ -419,7 +400,7 @@ def test_compressed_samples_are_not_larger_than_the_image(tmp_path, compression)
         tmp_path / "a.tif", np.zeros((32, 32), np.uint8), compression=compression, photometric="minisblack"
     )
     data = (tmp_path / "a.tif").read_bytes()
-    bomb = zlib.compress(bytes(1 << 26), 9) if compression == "zlib" else lzma.compress(bytes(1 << 26))
+    bomb = zlib.compress(bytes(1 << 25), 9) if compression == "zlib" else lzma.compress(bytes(1 << 25))
     with tifffile.TiffFile(tmp_path / "a.tif") as file:
         tags = file.pages[0].tags
         changed = bytearray(data + bomb)

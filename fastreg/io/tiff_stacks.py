@@ -24,7 +24,8 @@ def read(path: Path, max_pixels: int, axes: str | None) -> Stack | None:
     """The stack in a TIFF file, of which `axes` name the dimensions, or the file itself; None if it is a single image."""
     import tifffile
 
-    with tifffile.TiffFile(path, _multifile=False) as file:
+    # files of Micro-Manager and ScanImage are ordinary ones with further descriptions
+    with tifffile.TiffFile(path, _multifile=False, is_mmstack=False, is_scanimage=False) as file:
         found = [series for series in file.series if not getattr(series.keyframe, "is_reduced", False)]
         if axes is None and len(found) == 1 and found[0].axes in ("YX", "YXS", "SYX") and found[0].kind != "ome":
             return None
@@ -42,7 +43,7 @@ def read(path: Path, max_pixels: int, axes: str | None) -> Stack | None:
         pages, kind = list(series.pages), _KINDS[series.kind]
         if any(part is None for part in pages):
             raise ValueError("its planes are in several files: join them in one")
-        used = check_axes(axes or series.axes, series.shape, max_pixels)
+        used = check_axes(axes or _distinct(series.axes), series.shape, max_pixels)
         if "S" in used:
             decoders.check_channels(page, series.shape[used.index("S")])
         with open(path, "rb") as raw, mmap.mmap(raw.fileno(), 0, access=mmap.ACCESS_READ) as data:
@@ -110,7 +111,8 @@ def write(stack: Stack, path: Path) -> tuple[str, ...]:
         stack = _arranged(stack)
     own, layout = stack.metadata, stack.layout
     tags = own.tiff()
-    described = {"ome": {"axes": stack.axes, **layout.facts}, "shaped": {"axes": stack.axes}}.get(layout.kind)
+    named = {} if "Q" in stack.axes else {"axes": stack.axes}  # a Q has no name in the file
+    described = {"ome": {**named, **layout.facts}, "shaped": named}.get(layout.kind)
     kept = {tag: entry for tag, entry in tags.entries.items() if tag not in _DENSITY}
     extra: list[tuple[int, int, int, Any, bool]] = [
         (tag, entry.kind, _count(entry), entry.data, True) for tag, entry in kept.items()
@@ -120,20 +122,29 @@ def write(stack: Stack, path: Path) -> tuple[str, ...]:
     if own.orientation != 1:
         extra.append((274, 3, 1, own.orientation, False))
     density = own.density and (own.density.per("cm") if own.density.unit == "m" else own.density[:2])
-    tifffile.imwrite(
-        path,
-        stack.samples,
-        **layout.options,
-        byteorder=">" if tags.order == ">" else "<",
-        ome=layout.kind == "ome",
-        metadata=described,
-        resolution=density,
-        resolutionunit={"inch": 2, "": 1}.get(own.density.unit, 3) if own.density else None,
-        extratags=extra,
-        iccprofile=own.icc,
-        software=False,
-    )
+    try:
+        tifffile.imwrite(
+            path,
+            stack.samples,
+            **layout.options,
+            byteorder=">" if tags.order == ">" else "<",
+            ome=layout.kind == "ome",
+            metadata=described,
+            resolution=density,
+            resolutionunit={"inch": 2, "": 1}.get(own.density.unit, 3) if own.density else None,
+            extratags=extra,
+            iccprofile=own.icc,
+            software=False,
+        )
+    except tifffile.OmeXmlError as error:
+        raise ValueError(f"OME-TIFF cannot hold it: {error}") from error
     return (*own.lost, *(("EXIF",) if tags.children else ()), *own.png_only())
+
+
+def _distinct(axes: str) -> str:
+    """Axes of which tifffile calls several Q, with letters of their own for all but the last of them."""
+    unused = (letter for letter in "PONMLKJIHGFEDCBA" if letter not in axes)
+    return "".join(next(unused, "Q") if axis in axes[k + 1 :] else axis for k, axis in enumerate(axes))
 
 
 def _arranged(stack: Stack) -> Stack:

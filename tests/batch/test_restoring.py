@@ -125,7 +125,7 @@ def test_grey_photographs_are_restored_better_than_by_total_variation(name):
 
 @pytest.mark.parametrize(("grey", "channels"), [(True, 3), (False, 3), (False, 1), (True, 1)])
 def test_planes_of_a_stack_are_restored_like_images(monkeypatch, grey, channels):
-    monkeypatch.setattr(restoring, "_AT_ONCE", 2 * 24 * 32)  # two planes at once, and one in the end
+    monkeypatch.setitem(restoring._AT_ONCE, "cpu", 2 * 24 * 32)  # two planes at once, and one in the end
     samples = np.random.default_rng(0).integers(0, 65536, (5, 24, 32) if grey else (5, 24, 32, 3)).astype(np.uint16)
     stack = Stack(samples, "TYX" if grey else "TYXS")
     restorer = make_restorer(channels=channels, grey=1.5)

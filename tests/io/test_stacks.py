@@ -35,6 +35,7 @@ def through(stack):
 FILES = {
     "plain": ((5, 16, 20), "uint8", {"metadata": None, "photometric": "minisblack"}, "IYX"),
     "shaped": ((5, 16, 20), "uint16", {"photometric": "minisblack"}, "QYX"),
+    "shaped without names": ((3, 2, 16, 20), "uint8", {"photometric": "minisblack"}, "PQYX"),
     "shaped with axes": (
         (3, 2, 16, 20),
         "float32",

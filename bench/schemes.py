@@ -123,7 +123,7 @@ def run(case: Case, prior: Prior) -> dict[str, Any]:
     if case.weight is not None:
         weight, quality = case.weight, psnr(case.weight)
     else:
-        logarithm, quality = tuning.maximise(lambda where: psnr(math.exp(where)), math.log(case.guess), 0.8)
+        logarithm, quality = tuning.maximise(lambda where: psnr(math.exp(where)), math.log(case.guess), 1.0)
         weight = math.exp(logarithm)
     return {
         "psnr": round(quality, 3),
@@ -188,7 +188,7 @@ def _fidelities(settings: dict[str, TaskSettings]) -> Iterator[Case]:
     blur = Blur(gaussian_psf(25, 1.6), "circular")
     for column, operator, solver in (
         ("denoising", Identity(), DouglasRachford(20, 0.1)),
-        ("a blur", blur, PDHG1(60, 0.1)),
+        ("a blur", blur, PDHG1(40, 0.1)),
     ):
         for row, noise, sigma, fidelity in (
             ("10 % impulses, L2", "impulses", 0.01, L2()),
@@ -201,7 +201,7 @@ def _fidelities(settings: dict[str, TaskSettings]) -> Iterator[Case]:
 
 
 def _total_variation(settings: dict[str, TaskSettings]) -> Iterator[Case]:
-    files = [f"mri/brain_test_{k:02}.png" for k in range(1, 26, 4)]
+    files = [f"mri/brain_test_{k:02}.png" for k in range(1, 26, 8)]
     solver = PDHG2(200, 0.1, total_variation=0.1)
     for share in (10, 20, 30, 40, 50):
         operator = FourierSampling(np.load(f"mri/mask_{share}.npy") > 0)

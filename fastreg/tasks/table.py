@@ -125,8 +125,8 @@ TASKS: dict[str, Task] = {
             tuned_on=(
                 {"psf": "gaussian:7:3"},
                 {"psf": "gaussian:9:1.6", "boundary": "circular"},
-                {"psf": _DIAGONAL},
-                {"psf": np.ones((9, 9))},
+                {"psf": _DIAGONAL, "boundary": "circular"},
+                {"psf": np.ones((9, 9)), "boundary": "circular"},
             ),
             held_out=({"psf": "gaussian:9:1.2"}, {"psf": _ROW}),
         ),

@@ -1,4 +1,4 @@
-"""Tables of the adversarial local regularizer, beside those of Prost et al. (2021).
+"""Tables of the adversarial local regularizer, with the figures of Prost et al. (2021).
 
     python -m bench.alr measure --data DATA [NAME ...]    # writes bench/results/alr/*.json, hours on two cores
     python -m bench.alr table                             # writes bench/tables/alr.md from them
@@ -28,9 +28,10 @@ SIGMAS = (0.05, 0.1, 0.2, 0.3, 0.4)
 PAPER_2 = {0.1: 28.85, 0.2: 24.88, 0.4: 21.58}
 #: The first of the photographs of bsd400 that no critic was trained on, and the side of their central squares in table 1.
 HELD_OUT, CROP = 11, 160
-#: Titles are those of table 3.
+#: What most experiments have in common: all images of a set, and convolutions in bf16.
 _BF16: dict[str, Any] = {"part": 1, "prior": "alr", "precision": "bf16", "compile": "always"}
 _INPAINT = "inpainting, {} % of the pixels missing, sigma 0.01"
+#: The titles are for table 3.
 EXPERIMENTS = {
     "held-out-alr": experiment("", "denoise", *SIGMAS, **_BF16, data="bsd400", crop=CROP),
     "denoise": experiment("", "denoise", *PAPER_2, **_BF16),

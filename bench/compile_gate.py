@@ -1,6 +1,6 @@
-"""Compiles every kernel, as it is launched, for GPUs that are not there, and records what they need.
+"""Compile all Triton kernels for several GPU architectures, without a GPU, and record the registers and memory they use.
 
-Triton ships its own assembler, so that no GPU and no CUDA toolkit is needed::
+Triton contains an assembler, so that neither a GPU nor the CUDA toolkit is needed::
 
     python -m bench.compile_gate                                     # prints a table, exits 1 if a kernel spills or does not fit
     python -m bench.compile_gate bench/results/compile_gate.json     # writes the records as well
@@ -26,13 +26,13 @@ from pathlib import Path
 from bench.launches import Launch, launches
 
 ARCHITECTURES = (80, 90, 100)
-#: Shared memory a program may have, in bytes (CUDA C++ programming guide, table of technical specifications).
+#: Shared memory that a program can use, in bytes (CUDA C++ programming guide, technical specifications).
 SHARED_LIMIT = {80: 163 * 1024, 90: 227 * 1024, 100: 227 * 1024}
 
 
 @dataclasses.dataclass(frozen=True)
 class Record:
-    """What a compiled kernel needs. `stack` is in bytes a thread and holds all spilled registers."""
+    """Resources of a compiled kernel. `stack`, in bytes per thread, includes all spilled registers."""
 
     name: str
     architecture: int
@@ -42,12 +42,12 @@ class Record:
 
     @property
     def passes(self) -> bool:
-        """Whether nothing is spilled and the shared memory is there."""
+        """Whether no register is spilled and the shared memory suffices."""
         return self.stack == 0 and self.shared <= SHARED_LIMIT[self.architecture]
 
 
 def compile_launch(launch: Launch, architecture: int) -> Record:
-    """Compile a launch for an architecture such as 90 and read what it needs."""
+    """Compile a launch for an architecture, such as 90, and read the resources that it uses."""
     import triton
     from triton.backends.compiler import GPUTarget
     from triton.compiler import ASTSource
@@ -61,7 +61,7 @@ def compile_launch(launch: Launch, architecture: int) -> Record:
 
 
 def _usage(cubin: bytes) -> tuple[int, int]:
-    """Registers and stack of a compiled kernel, from the tool that Triton ships."""
+    """Registers and stack of a compiled kernel, by the cuobjdump that comes with Triton."""
     import triton
 
     tool = Path(triton.__file__).parent / "backends" / "nvidia" / "bin" / "cuobjdump"
@@ -77,16 +77,16 @@ def _usage(cubin: bytes) -> tuple[int, int]:
 
 
 def _compile(job: tuple[int, int]) -> Record:
-    """Compile a launch given by its number: kernels themselves do not travel between processes."""
+    """Compile a launch given by its number, since kernels cannot be sent to other processes."""
     number, architecture = job
     return compile_launch(list(launches())[number], architecture)
 
 
 def main(arguments: list[str]) -> int:
-    """Compile, print a table, and return 1 if something does not pass."""
+    """Compile, print a table, and return 1 if a kernel fails."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("output", nargs="?", type=Path, help="JSON file for the records")
-    parser.add_argument("--match", default="", help="only launches with this in their name")
+    parser.add_argument("--match", default="", help="only launches whose name contains this")
     parser.add_argument("--architectures", type=int, nargs="+", default=ARCHITECTURES, help="such as 80 90")
     options = parser.parse_args(arguments)
     wanted = [number for number, launch in enumerate(launches()) if options.match in launch.name]

@@ -1,7 +1,7 @@
-"""Make bench/tables/export.md of the JSON in bench/results: what ``fastreg export --json`` and ``bench.startup`` wrote.
+"""Make bench/tables/export.md from the results of ``fastreg export --json`` and ``bench.startup`` in bench/results.
 
 python -m bench.export_table
-python -m bench.export_table --make artefacts                  # first exports all tasks in all formats, and measures
+python -m bench.export_table --make artefacts                  # first export all tasks in all formats, and measure
 python -m bench.export_table --make artefacts --device cuda    # the same on a GPU, beside the rows of the CPU
 """
 
@@ -24,7 +24,7 @@ TASKS = {
     "demosaick": ("--pattern", "rggb"),
     "mri": (),
 }
-#: Options of a task that the page names.
+#: Options of a task that are shown on the page.
 _OPTIONS = ("psf", "boundary", "factor", "pattern")
 _HEADINGS = ("format", "size", "export", "load", "first call", "p50", "eager", "rms", "ΔPSNR on photographs", "status")
 _STARTUP = ("artefact", "program", "load", "first call", "solve", "start-up", "whole process")
@@ -66,7 +66,7 @@ def table(documents: list[dict[str, Any]], startups: list[dict[str, Any]] | None
 
 
 def _where(machine: dict[str, Any]) -> str:
-    """The device, and the threads where they matter."""
+    """The GPU, or the CPU with the number of threads."""
     return str(machine["gpu"]) if "gpu" in machine else f"{machine['cpu']}, {machine['threads']} threads"
 
 
@@ -92,7 +92,7 @@ def _startup_cells(row: dict[str, Any]) -> list[str]:
 
 
 def make(folder: Path, device: str, prior: str, iterations: int | None, rounds: int) -> bool:
-    """Export every task in every format, measure start-up, and say whether all went well."""
+    """Export all tasks in all formats and measure start-up; returns whether everything succeeded."""
     results = ROOT / "results"
     results.mkdir(exist_ok=True)
     suffix = "" if device == "cpu" else f"-{device}"
@@ -112,12 +112,12 @@ def make(folder: Path, device: str, prior: str, iterations: int | None, rounds: 
 
 
 def main() -> None:
-    """Read every result, and write the table."""
+    """Read the results and write the page."""
     parser = argparse.ArgumentParser(prog="python -m bench.export_table", description=str(__doc__).splitlines()[0])
     parser.add_argument("--make", type=Path, metavar="FOLDER", help="first export into this folder, and measure")
     parser.add_argument("--device", choices=("cpu", "cuda"), default="cpu")
     parser.add_argument("--prior", default="auto")
-    parser.add_argument("--iterations", type=int, help="those of the model card if not given")
+    parser.add_argument("--iterations", type=int, help="steps of the solver; from the model card if not given")
     parser.add_argument("--rounds", type=int, default=5)
     given = parser.parse_args()
     well = given.make is None or make(given.make, given.device, given.prior, given.iterations, given.rounds)
@@ -126,7 +126,7 @@ def main() -> None:
         for pattern in ("export-*.json", "startup*.json")
     )
     if not documents:
-        raise SystemExit("there is nothing in bench/results/export-*.json")
+        raise SystemExit("there are no results bench/results/export-*.json")
     (ROOT / "tables").mkdir(exist_ok=True)
     (ROOT / "tables" / "export.md").write_text(table(documents, startups))
     raise SystemExit(0 if well else 1)

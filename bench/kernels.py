@@ -1,11 +1,11 @@
-"""The ways to compute a blur and the gradient of the critic `alr`, on the device at hand.
+"""Time the implementations of the blur gradient and of the gradient of the critic `alr`.
 
     python -m bench.kernels --output bench/results/kernels-cpu.json
     python -m bench.kernels --device cuda --output bench/results/kernels-h200.json
     python -m bench.kernels --device cuda --check
 
-Every way is compared with the reference in float64 before it is timed, interleaved with the others. What the rules of
-`fastreg.kernels` choose is marked.
+Every implementation is compared with the float64 reference, and then timed interleaved with the others. The one that
+`fastreg.kernels` chooses is marked.
 """
 
 from __future__ import annotations
@@ -31,13 +31,13 @@ from fastreg.kernels.precision import PRECISIONS, tensor_float
 
 Runs = dict[str, Callable[[], Tensor]]
 Case = tuple[dict[str, Any], Tensor, Runs]
-#: Largest relative rms error of a way by precision: a random rounding of operands loses up to per cents in bf16.
+#: Largest relative rms error for each precision: rounding the operands to bf16 costs up to a few per cent.
 TOLERANCE = {"ieee": 1e-5, "tf32": 2e-2, "bf16": 8e-2, "fp16": 2e-2}
 SIDES = (3, 5, 7, 9, 15, 25)
 
 
 def psfs() -> Iterator[tuple[str, Tensor]]:
-    """PSFs with all taps, and with those of a slanted line two taps wide."""
+    """Dense PSFs, and PSFs of a diagonal line that is two taps wide."""
     for side in SIDES:
         dense = torch.rand(side, side, generator=torch.Generator().manual_seed(side))
         line = torch.diag(torch.ones(side)) + torch.diag(torch.ones(side - 1), 1)
@@ -81,7 +81,7 @@ def critics(shape: tuple[int, ...], device: torch.device) -> Iterator[Case]:
     exact = critic_reference.energy_and_gradient(x.double(), *double, strides, activation)[1]
     compiled = torch.compile(critic_reference.energy_and_gradient, dynamic=False, fullgraph=True)
     for precision in ("ieee", "bf16") if device.type == "cpu" else PRECISIONS:
-        torch._dynamo.reset()  # after some programs of one function the compiler would give up
+        torch._dynamo.reset()  # the compiler gives up after a number of programs for one function
         dtype = PRECISIONS[precision]
         weights, biases = [w.to(dtype) for w in critic.weights], [b.to(dtype) for b in critic.biases]
         chain = (weights, biases, strides, activation)
@@ -120,7 +120,7 @@ def _with_tf32(call: Callable[[], Tensor], allowed: bool) -> Callable[[], Tensor
 
 @torch.no_grad()
 def main(arguments: list[str]) -> int:
-    """Compare, time, print and write; returns 1 if a way is wrong."""
+    """Compare, time, print and write; returns 1 if a result is wrong."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--device", default="cpu", choices=["cpu", "cuda"])
     parser.add_argument("--only", default="", help="blur_gradient or critic_gradient; both if not given")

@@ -1,4 +1,4 @@
-"""Every launch of a Triton kernel that a solve makes, recorded from the launch code itself on tensors without data."""
+"""All launches of Triton kernels in a solve, recorded by running the launch code on tensors without data."""
 
 from __future__ import annotations
 
@@ -19,18 +19,18 @@ from fastreg.priors.patch_critic import ALR, Layer
 
 _TYPES = {torch.float32: "*fp32", torch.bfloat16: "*bf16", torch.float16: "*fp16", torch.int32: "*i32"}
 _OPTIONS = ("num_warps", "num_stages")
-#: Critics whose layers have every kind of constant: the one that ships, a wide one with a stride and 1x1 layers.
+#: Critics that cover all constants of the kernels: the shipped one, and a wide one with a stride and 1x1 layers.
 CRITICS = {
     "alr": ALR,
     "wide": (Layer(3, 128, 3), Layer(128, 64, 3), Layer(64, 64, 3, 3), Layer(64, 32, 1), Layer(32, 32, 1)),
 }
-#: Precisions of a critic whose operands have different types or launch settings; bf16 and fp16 share theirs.
+#: Precisions with different types or launch settings; those of bf16 and fp16 are the same.
 OPERANDS = ("ieee", "tf32", "bf16")
 
 
 @dataclasses.dataclass(frozen=True)
 class Launch:
-    """A kernel with the types of its arguments, its constants, and what Triton may know about the arguments."""
+    """A kernel with the types of its arguments, its constants, the arguments divisible by 16, and the launch settings."""
 
     name: str
     kernel: Any
@@ -41,7 +41,7 @@ class Launch:
 
 
 class _Recorder:
-    """Stands in for `torch.library.wrap_triton`: a launch is recorded and nothing runs."""
+    """Replaces `torch.library.wrap_triton`, and records launches instead of running them."""
 
     def __init__(self) -> None:
         self.found: list[tuple[Any, dict[str, Any]]] = []
@@ -101,7 +101,7 @@ def _critics() -> Iterator[Launch]:
 
 
 def _launch(name: str, kernel: Any, values: dict[str, Any]) -> Launch:
-    """Types and constants as Triton's own launcher finds them: an integer of one is a constant."""
+    """Types and constants as Triton's launcher determines them, which takes integers equal to one as constants."""
     signature, constants, divisible = {}, {}, []
     for parameter in kernel.params:
         value = values[parameter.name]

@@ -1,4 +1,4 @@
-"""What a measurement was made on: hardware, versions, commit; and how long a call takes."""
+"""The hardware, versions and commit of a measurement, and the time of a call."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from fastreg import machine
 
 
 def commit() -> str:
-    """The commit that is measured, with a ``+`` if files differ from it; empty outside a repository."""
+    """The current commit, with a ``+`` if files were changed; empty outside a repository."""
     root = Path(__file__).parents[1]
     try:
         head = subprocess.run(["git", "rev-parse", "--short=12", "HEAD"], cwd=root, capture_output=True, text=True)
@@ -41,13 +41,13 @@ def commit() -> str:
 
 
 def describe(device: torch.device) -> dict[str, Any]:
-    """Hardware, threads, versions and commit, as every JSON file of results carries them."""
+    """Hardware, threads, versions and commit for a JSON file of results."""
     load = round(os.getloadavg()[0], 2) if hasattr(os, "getloadavg") else None
     return {**machine.describe(device), "load": load, "commit": commit()}
 
 
 def wait(device: torch.device) -> None:
-    """Until everything launched on the device is done."""
+    """Wait until the device has finished all work."""
     if device.type == "cuda":
         torch.cuda.synchronize(device)
 

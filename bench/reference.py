@@ -1,4 +1,4 @@
-"""The papers' way of running a solve, as fair and fast as eager PyTorch gets: what fastreg is measured against.
+"""A solve as in the papers, by autograd, as fast as eager PyTorch allows: the baseline of `bench.solve`.
 
 Autograd of the energy with frozen weights, channels_last, Adam with in-place operations.
 """
@@ -16,7 +16,7 @@ from fastreg.operators import LinearOperator
 from fastreg.priors import PatchCritic
 from fastreg.solvers import Adam
 
-#: What torch calls the activations; in place where nothing of the input is needed any more.
+#: Activations as modules of torch, in place where the backward pass does not need the input.
 ACTIVATIONS: dict[str, Callable[[], nn.Module]] = {
     "relu": lambda: nn.ReLU(inplace=True),
     "leaky_relu": lambda: nn.LeakyReLU(LEAKY_SLOPE, inplace=True),
@@ -25,7 +25,7 @@ ACTIVATIONS: dict[str, Callable[[], nn.Module]] = {
 
 
 def score(critic: PatchCritic) -> Callable[[Tensor], Tensor]:
-    """The sum of the mean scores of a batch, by torch's own modules."""
+    """The sum of the mean scores of a batch, computed by modules of torch."""
     modules: list[nn.Module] = []
     for layer, weight, bias in zip(critic.layers, critic.weights, critic.biases, strict=True):
         convolution = nn.Conv2d(layer.inputs, layer.outputs, layer.kernel, layer.stride)
@@ -42,7 +42,7 @@ def score(critic: PatchCritic) -> Callable[[Tensor], Tensor]:
 
 
 def gradient(critic: PatchCritic) -> Callable[[Tensor], Tensor]:
-    """The gradient of the energy by autograd, eager."""
+    """The gradient of the energy by eager autograd."""
     total = score(critic)
 
     def run(x: Tensor) -> Tensor:
@@ -55,7 +55,7 @@ def gradient(critic: PatchCritic) -> Callable[[Tensor], Tensor]:
 
 
 def compiled_gradient(critic: PatchCritic) -> Callable[[Tensor], Tensor]:
-    """The same through torch.compile, whole and for this size alone: the friendliest case."""
+    """The same, compiled by torch.compile as one graph for one size, which is the most favourable case."""
     result: Callable[[Tensor], Tensor] = torch.compile(torch.func.grad(score(critic)), fullgraph=True, dynamic=False)
     return result
 
@@ -63,7 +63,7 @@ def compiled_gradient(critic: PatchCritic) -> Callable[[Tensor], Tensor]:
 def solve(
     gradient: Callable[[Tensor], Tensor], operator: LinearOperator, solver: Adam, y: Tensor, sigma: float, weight: float
 ) -> Tensor:
-    """Adam on sigma^2 |Omega| F from the observation, for images that are as large as it."""
+    """Adam on sigma^2 |Omega| F, started from the observation, which has the size of the image."""
     x = y.clone(memory_format=torch.channels_last)
     mean, square = torch.zeros_like(x), torch.zeros_like(x)
     scale = sigma**2 * weight * x.shape[-2] * x.shape[-1]

@@ -1,12 +1,12 @@
-"""How long it takes from nothing to a first restored image: fresh processes, each of which loads an artefact and calls it.
+"""Time from the start of a process to its first restored image by an artefact.
 
 python -m bench.startup denoise.pt2 deblur.pt2 -o bench/results/startup.json
 python -m bench.startup denoise.pt2 --latency build/programs/latency
 
-A process notes when torch and fastreg are imported, the artefact is loaded, the first image is there, and how long the calls
-after it take. What start-up adds to a solve is ``load + first call - median call``; it is to stay below two seconds. The whole
-process, with the interpreter and ``import torch``, is quoted beside it. Files are in the cache of the disk: the first process
-is not counted. With ``--latency`` the same is asked of the C++ program.
+Fresh processes measure the imports of torch and fastreg, the loading of the artefact, the first call and the following calls.
+Start-up is ``load + first call - median call``, the time that is added to a solve; the limit is two seconds. The time of the
+whole process, with the interpreter and ``import torch``, is reported, too. The first process fills the disk cache and does not
+count. With ``--latency`` the C++ program is measured as well.
 """
 
 from __future__ import annotations
@@ -21,14 +21,14 @@ import time
 from pathlib import Path
 from typing import Any
 
-#: Height and width of the image, and the most seconds that loading may add to the first call.
+#: Height and width of the image, and the limit on start-up in seconds.
 SIZE, LIMIT = (321, 481), 2.0
-#: Noise level of the calls, and the weight where an artefact has no rule; neither changes the time.
+#: Noise level of the calls, and the weight if an artefact has no rule; neither affects the time.
 SIGMA, WEIGHT = 0.1, 0.2
 
 
 def child(path: str, started: float, calls: int, size: tuple[int, int]) -> dict[str, Any]:
-    """Times of one process, in seconds; `started` is when it was asked for, on the monotonic clock of the machine."""
+    """Times of one process, in seconds; `started` is the time it was started at, on the monotonic clock."""
     times = {"interpreter_s": time.monotonic() - started}
     clock = time.perf_counter()
 
@@ -56,7 +56,7 @@ def child(path: str, started: float, calls: int, size: tuple[int, int]) -> dict[
 
     def call() -> None:
         x = artefact(y, SIGMA, weight, **given)
-        assert bool(torch.isfinite(x).all())  # waits for the device, too
+        assert bool(torch.isfinite(x).all())  # also waits for the device
 
     clock = time.perf_counter()
     call()
@@ -85,7 +85,7 @@ def child(path: str, started: float, calls: int, size: tuple[int, int]) -> dict[
 
 
 def measure(path: Path, processes: int, calls: int, size: tuple[int, int]) -> dict[str, Any]:
-    """One row: medians over processes with their ranges."""
+    """One row: medians over processes, and their ranges."""
     runs = []
     for k in range(processes + 1):
         command = [sys.executable, "-m", "bench.startup", str(path), "--calls", str(calls)]
@@ -93,7 +93,7 @@ def measure(path: Path, processes: int, calls: int, size: tuple[int, int]) -> di
         result = subprocess.run([*command, "--started", repr(time.monotonic())], capture_output=True, text=True)
         if result.returncode != 0:
             raise SystemExit(f"{path} cannot be measured: {result.stderr.strip().splitlines()[-1]}")
-        if k:  # the first one fills the cache of the disk
+        if k:  # the first one fills the disk cache
             runs.append(json.loads(result.stdout))
     times = {key: [run["times"][key] for run in runs] for key in runs[0]["times"]}
     row = {key: value for key, value in runs[0].items() if key != "times"}
@@ -109,7 +109,7 @@ def measure(path: Path, processes: int, calls: int, size: tuple[int, int]) -> di
 
 
 def measure_cpp(program: Path, path: Path, processes: int, calls: int, size: tuple[int, int]) -> dict[str, Any]:
-    """The same of the program ``latency`` of export/cpp."""
+    """The same for the program ``latency`` of export/cpp."""
     runs = []
     for k in range(processes + 1):
         sizes = ("--height", str(size[0]), "--width", str(size[1]), "--warmup", "1", "--samples", str(calls))
@@ -119,7 +119,7 @@ def measure_cpp(program: Path, path: Path, processes: int, calls: int, size: tup
             raise SystemExit(f"{path} cannot be measured: {result.stderr.strip()}")
         seconds = time.monotonic() - started
         run = json.loads(result.stdout)
-        # all calls are of the same length: what is left is the process up to its first image
+        # all calls take the same time; the rest is the time to the first image
         solves = (calls + 1) * run["p50_ms"] / 1e3
         if k:
             runs.append({**run, "process_s": seconds - solves})
@@ -144,7 +144,7 @@ def measure_cpp(program: Path, path: Path, processes: int, calls: int, size: tup
 
 
 def main() -> None:
-    """Measure every artefact, and print or write JSON; the exit code is 1 where one takes too long."""
+    """Measure the artefacts, and print or write JSON; the exit code is 1 if one is over the limit."""
     parser = argparse.ArgumentParser(prog="python -m bench.startup", description=__doc__.splitlines()[0])  # type: ignore[union-attr]
     parser.add_argument("artefacts", nargs="+", type=Path, metavar="ARTEFACT")
     parser.add_argument("--processes", type=int, default=5, help="processes to measure for each")

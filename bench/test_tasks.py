@@ -1,6 +1,6 @@
-"""Absolute times of the default restoration of every task, by pytest-benchmark: `make bench`.
+"""Absolute times of the default restoration of every task, by pytest-benchmark (`make bench`).
 
-Ratios between contenders are measured interleaved, by `python -m bench.solve`.
+`python -m bench.solve` compares them with other methods, interleaved.
 """
 
 from __future__ import annotations

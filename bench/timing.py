@@ -1,4 +1,4 @@
-"""Interleaved timing and its statistics: no side of a comparison has the quiet minutes to itself."""
+"""Interleaved timing, so that changes in the load of the machine affect all contenders alike, and its statistics."""
 
 from __future__ import annotations
 
@@ -17,9 +17,10 @@ def interleaved(
     device: torch.device,
     report: Callable[[int], None] = lambda done: None,
 ) -> dict[str, list[float]]:
-    """Seconds of every run, one of each side in turn.
+    """Seconds of every run, interleaved.
 
-    Every other round goes backwards, so that none always runs behind the same neighbour. Nothing is discarded: warm up before.
+    Every other round is in reverse order, so that no run always follows the same other one. No sample is discarded: warm up
+    before.
 
     Parameters
     ----------
@@ -28,7 +29,7 @@ def interleaved(
     rounds
         How often.
     device
-        Where the work is done; waited for.
+        The device that the runs use; it is synchronised.
     report
         Called with the number of rounds that are done.
     """
@@ -42,7 +43,7 @@ def interleaved(
 
 
 def quartiles(values: Sequence[float]) -> list[float]:
-    """Lower and upper quartile; of a single value, itself."""
+    """Lower and upper quartile; for a single value, that value twice."""
     if len(values) < 2:
         return [values[0], values[0]]
     low, _, high = statistics.quantiles(values, n=4, method="inclusive")
@@ -50,12 +51,12 @@ def quartiles(values: Sequence[float]) -> list[float]:
 
 
 def summary(values: Sequence[float]) -> dict[str, Any]:
-    """Median, quartiles and number of the samples."""
+    """Median, quartiles and number of samples."""
     return {"p50": statistics.median(values), "quartiles": quartiles(values), "samples": len(values)}
 
 
 def ratio(slow: Sequence[float], fast: Sequence[float]) -> dict[str, Any]:
-    """How many times faster `fast` is: the ratio of the medians, and the quartiles of the ratios round by round.
+    """How many times faster `fast` is: the ratio of the medians, and the quartiles of the ratios in each round.
 
     Raises
     ------
@@ -63,7 +64,7 @@ def ratio(slow: Sequence[float], fast: Sequence[float]) -> dict[str, Any]:
         If the two were not timed in the same rounds.
     """
     if len(slow) != len(fast) or not slow:
-        raise ValueError(f"a ratio needs both sides of the same rounds, got {len(slow)} and {len(fast)} samples")
+        raise ValueError(f"a ratio needs two equally long lists of samples, got {len(slow)} and {len(fast)} samples")
     each = [s / f for s, f in zip(slow, fast, strict=True)]
     return {
         "ratio": statistics.median(slow) / statistics.median(fast),

@@ -167,7 +167,9 @@ def page(folder):
         [
             HEAD,
             "## Read and written again in the same format\n",
-            "Lossy: JPEG is written with a quality of 95. Empty: there are no such files. All other kinds are refused.\n",
+            "Lossy: JPEG is written with a quality of 95. Empty: there are no such files. Integers of 32 bits are read with "
+            "`--range`; files of several images are described in [stacks.md](stacks.md), and refused in PNG and WebP. All other "
+            "kinds are refused.\n",
             table("picture", KINDS, lambda name, row: read_back(name, row, folder)),
             "## Written in another format\n",
             table("samples", types, lambda name, row: written(name, row.split(",")[0], "alpha" in row, folder)),

@@ -25,7 +25,7 @@ LAYERS = (
     ("restorer",),
     ("compiled", "io"),
     ("tasks",),
-    ("evaluation", "training", "batch"),
+    ("arrays", "evaluation", "training", "batch"),
     ("export",),
     ("cli",),
 )

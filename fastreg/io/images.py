@@ -234,21 +234,26 @@ def span(samples: np.ndarray) -> tuple[float, float]:
     return low, high
 
 
-def _check_range(pixels: np.ndarray, limits: tuple[float, float]) -> None:
-    """Raise `ValueError` if numbers exceed [0, 1] by more than their noise explains; `limits` are the samples of 0 and 1."""
-    if not pixels.size or not np.isfinite(pixels).all():
-        return  # `Image` says so
+def noise_explains(pixels: np.ndarray) -> bool:
+    """Whether finite numbers ``[C, H, W]`` exceed [0, 1] by no more than their noise explains."""
     low, high = float(pixels.min()), float(pixels.max())
     if low >= -_OVERSHOOT and high <= 1 + _OVERSHOOT:
-        return
+        return True
     try:
         slack = _OVERSHOOT + _DEVIATIONS * estimate_sigma(pixels)
         bounds = -slack, 1 + slack
     except ValueError:  # too small, or no noise at all
         bounds = (-_OVERSHOOT, 1 + _OVERSHOOT) if min(pixels.shape[1:]) >= 8 else _TINY_RANGE
-    if low < bounds[0] or high > bounds[1]:
+    return bounds[0] <= low and high <= bounds[1]
+
+
+def _check_range(pixels: np.ndarray, limits: tuple[float, float]) -> None:
+    """Raise `ValueError` if numbers exceed [0, 1] by more than their noise explains; `limits` are the samples of 0 and 1."""
+    if not pixels.size or not np.isfinite(pixels).all():
+        return  # `Image` says so
+    if not noise_explains(pixels):
         black, white = limits
-        low, high = (black + value * (white - black) for value in (low, high))
+        low, high = (black + float(value) * (white - black) for value in (pixels.min(), pixels.max()))
         raise ValueError(
             f"its samples range from {low:g} to {high:g}, expected {black:g} to {white:g} and noise: say which ones are black "
             "and white with --range BLACK:WHITE, such as --range=-1:1, or --range auto for the smallest and the largest"

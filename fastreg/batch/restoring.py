@@ -96,7 +96,9 @@ def _like(image: Image, pixels: np.ndarray, scale: int) -> Image:
         pixels=pixels,
         dtype="float32" if image.is_complex else image.dtype,
         alpha=image.alpha if image.alpha is None else _enlarged(image.alpha, pixels.shape[1:]),
-        metadata=own if len(pixels) == len(image.pixels) else own.without_profile(),  # a profile is for grey or for colours
+        metadata=own
+        if len(pixels) == len(image.pixels)
+        else own.without_profile(),  # a profile is for grey or for colours
     )
 
 

@@ -15,6 +15,7 @@ from fastreg.models import ModelCard, WeightRule
 from fastreg.priors import DnCNN, LeastSquares, Residual, UNet
 from fastreg.priors.base import GradientPrior
 from fastreg.solvers import LearnedSplitting, MonotoneForwardBackward
+from fastreg.training import tuning
 from fastreg.training.equilibrium import EquilibriumObjective
 from fastreg.training.loop import Budget, Loop
 from fastreg.training.patches import PatchSource
@@ -116,6 +117,8 @@ def test_the_commands_write_a_model_that_restores(
     models.save_model(prior, tmp_path / "start.safetensors", card)
     words = ["train", verb, str(tmp_path / "start.safetensors"), "-o", str(tmp_path / "out" / "x.safetensors"), *option]
     words += ["--task", "deblur", "--data", str(tmp_path), "--iterations", "3", "--batch", "2", "--crop", "16"]
+    start = tuning.default_settings("deblur", models.load(tmp_path / "start.safetensors"))
+    assert float(start.rule(torch.tensor(0.05))) == 1 and start.solver["settings"]["floor"] > 0
     with pytest.raises(SystemExit) as exit_:
         main([*words, "--device", "cpu"])
     assert exit_.value.code == 0

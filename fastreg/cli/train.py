@@ -206,6 +206,7 @@ def schedule(
     crops: Annotated[int, typer.Option(min=1, help="Held-out photographs to tune on.")] = 4,
     crop: Annotated[int, typer.Option(min=16, help="Side of their central crops in pixels.")] = 96,
     precision: Precision = "ieee",
+    device: Device = "auto",
     overwrite: Overwrite = False,
 ) -> None:
     """Fit the weight of a model for a task, and the noise levels of its solver, and write the model with a card that has them.
@@ -216,9 +217,10 @@ def schedule(
     import dataclasses
 
     from fastreg import models
+    from fastreg.tasks import choose_device
     from fastreg.training import patches, tuning
 
-    files, prior = new_files(output, overwrite), models.load(model)
+    files, prior = new_files(output, overwrite), models.load(model, choose_device(device))
     card = prior.card
     assert card is not None  # of every model that was loaded
     images = patches.tuning_crops(patches.photographs_in(data)[1], crop, crops)

@@ -73,7 +73,8 @@ class Trial:
     ) -> None:
         self.images, self.grey = images, grey
         self.restorers = [
-            rounded(Restorer(operator, prior=prior, solver=solver, weight=1.0), precision) for operator in operators
+            rounded(Restorer(operator, prior=prior, solver=solver, weight=1.0), precision).to(_device(prior))
+            for operator in operators
         ]
 
     @property
@@ -86,10 +87,10 @@ class Trial:
         """Mean PSNR in dB over images and operators, always with the same noise."""
         values = []
         for restorer in self.restorers:
-            y = restorer.operator.observe(self.images, sigma, torch.Generator().manual_seed(0))
+            y = restorer.operator.observe(self.images.to(restorer.device), sigma, torch.Generator().manual_seed(0))
             if self.grey:
                 y = y[:, :1].expand_as(y).contiguous()
-            x = restorer(y, sigma, weight)
+            x = restorer(y, sigma, weight).cpu()
             if self.grey:
                 x = x.mean(1, keepdim=True).expand_as(x)
             values.append(float(np.mean(metrics.psnr(x, self.images))))
@@ -111,7 +112,7 @@ class Trial:
             settings = {**self.solver.settings, name: _rounded(math.exp(logarithm))}
             solver = build(SOLVERS, {"kind": self.solver.kind, "settings": settings})
             for restorer in self.restorers:
-                restorer.solver = solver
+                restorer.solver = solver.to(restorer.device)
             return sum(self.psnr(sigma, weight) for sigma, weight in weights.items()) / len(weights)
 
         logarithm, best = maximise(mean, math.log(self.solver.settings[name]), STEP)
@@ -272,6 +273,10 @@ def solver_of(settings: TaskSettings) -> Solver[Any]:
         raise ValueError("the settings of the task have no solver")
     solver: Solver[Any] = build(SOLVERS, settings.solver)
     return solver
+
+
+def _device(prior: Prior) -> torch.device:
+    return next(prior.parameters(), torch.empty(0, device="cpu")).device
 
 
 def _rounded(value: float) -> float:

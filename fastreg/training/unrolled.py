@@ -14,7 +14,7 @@ from fastreg.training.restoration import Learned, Observations, RestorationRecip
 
 
 class UnrolledObjective:
-    """The mean squared error of what a `LearnedSplitting` restores, differentiated through all of its steps.
+    """The mean absolute error of what a `LearnedSplitting` restores, differentiated through all of its steps.
 
     The gradient of the prior is written out as ordinary operations, so that this is a single backward pass.
 
@@ -40,11 +40,11 @@ class UnrolledObjective:
         return self.recipe.learning_rate(iteration, progress)
 
     def loss(self, generator: torch.Generator) -> tuple[Tensor, dict[str, Tensor]]:
-        """Mean squared error of a batch."""
+        """Mean absolute error of a batch."""
         clean, operator, y, sigma = self.observations.draw(generator)
         problem = self.model.problem(operator, sigma, self.prior)
         x = self.model.solver.fold(problem, y, self.model.schedule())
-        loss = (x - clean).square().mean()
+        loss = (x - clean).abs().mean()
         return loss, {"loss": loss.detach()}
 
 

@@ -203,6 +203,7 @@ def schedule(
     solver_of: Annotated[
         str | None, typer.Option(metavar="TASK", help="Start from the solver that the model has for another task.")
     ] = None,
+    iterations: Annotated[int | None, typer.Option(min=1, help="Steps of the solver; as many as before.")] = None,
     crops: Annotated[int, typer.Option(min=1, help="Held-out photographs to tune on.")] = 4,
     crop: Annotated[int, typer.Option(min=16, help="Side of their central crops in pixels.")] = 96,
     precision: Precision = "ieee",
@@ -230,6 +231,8 @@ def schedule(
     for name in _tasks(task):
         typer.echo(f"tuning {card.name} for {name}")
         start = tuning.default_settings(solver_of or name, prior)
+        if iterations is not None:
+            start = tuning.with_setting(start, "iterations", iterations)
         tuned = tuning.tune_task(prior, name, images, start, precision, typer.echo)
         settings[name], quality[name] = tuned.settings, tuned.measured
     card = dataclasses.replace(card, tasks=settings, measured={**card.measured, "held_out_psnr": quality})

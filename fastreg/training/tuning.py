@@ -267,6 +267,12 @@ def operators_of(task: str, images: Tensor, cases: Sequence[Mapping[str, Any]]) 
     ]
 
 
+def with_setting(settings: TaskSettings, name: str, value: float) -> TaskSettings:
+    """The settings with another value of one setting of the solver."""
+    solver = describe(solver_of(settings))
+    return dataclasses.replace(settings, solver={**solver, "settings": {**solver["settings"], name: value}})
+
+
 def solver_of(settings: TaskSettings) -> Solver[Any]:
     """The solver of the settings for a task; raises `ValueError` if they have none."""
     if settings.solver is None:

@@ -214,11 +214,12 @@ def test_schedule_command(
     small, out = tmp_path / "small.safetensors", tmp_path / "tuned.safetensors"
     made = ["train", "critic", "-o", small, "--data", photographs, "--iterations", 1, "--batch", 2, "--tune", "none"]
     assert run(*made, "--channels", "2", "--select", "last") == 0
-    tune = ["train", "schedule", small, "-o", out, "--data", photographs, "--crops", 1, "--crop", 16]
+    tune = ["train", "schedule", small, "-o", out, "--data", photographs, "--crops", 1, "--crop", 16, "--iterations", 3]
     assert run(*tune, "--task", "inpaint") == 0
     tuned = fastreg.load(out).card
     assert tuned is not None
     assert [sigma for sigma, _ in tuned.tasks["inpaint"].weights] == list(TASKS["inpaint"].tuned_sigmas)
+    assert tuned.tasks["inpaint"].solver == describe(Adam(3))
     assert tuned.measured["held_out_psnr"].keys() == {"inpaint"}
     fastreg.Restorer(TASKS["inpaint"].operator(torch.ones(8, 8)), prior=fastreg.load(out))  # knows its solver
     assert tuned.sha256 == fastreg.load(small).card.sha256

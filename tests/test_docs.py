@@ -44,7 +44,7 @@ def test_python_of_the_readme_runs_and_its_two_ways_agree() -> None:
 
 
 def test_models_of_the_readme_ship() -> None:
-    named = set(re.findall(r"`((?:alr|unet)(?:-[a-z\d]+)*)`", README))
+    named = set(re.findall(r"`((?:alr|unet|dncnn)(?:-[a-z\d]+)*)`", README))
     assert named == set(fastreg.models.zoo.names())
 
 

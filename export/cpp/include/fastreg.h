@@ -12,15 +12,15 @@
  *     if (fastreg_execute(restorer) != FASTREG_OK) puts(fastreg_last_error(restorer));
  *     fastreg_close(restorer);
  *
- * Set what goes in and out, commit once, execute as often as the values change. Set calls keep pointers: what they
- * point to is read and written by `fastreg_execute`, and must live until then; `fastreg_commit` checks everything that
- * does not depend on values, and plans the memory. A set call after a commit asks for another commit.
+ * Set inputs and output, commit once, and execute as often as the values change. The set functions keep pointers:
+ * `fastreg_execute` reads and writes the memory, which must stay valid until then. `fastreg_commit` checks everything
+ * that does not depend on values, and allocates memory. After another set call, commit again.
  *
- * Images are float32 in [0, 1], logically [batch, channels, height, width], in memory of any strides, which count
- * elements, not bytes. Results are not clipped.
+ * Images are float32 in [0, 1], [batch, channels, height, width], with any strides, in elements (not bytes). Results
+ * are not clipped.
  *
- * Threads: different restorers are independent. One restorer belongs to one thread at a time. No exception and no
- * signal leaves these functions; each returns a status, and `fastreg_last_error` has the sentence for it.
+ * Threads: different restorers are independent. One restorer must not be used by two threads at a time. These functions
+ * throw no exceptions and raise no signals; each returns a status, and `fastreg_last_error` gives the message.
  */
 #ifndef FASTREG_H
 #define FASTREG_H
@@ -37,15 +37,15 @@
 extern "C" {
 #endif
 
-/* What a call came to. The numbers never change. */
+/* Status of a call. The numbers never change. */
 typedef enum fastreg_status {
   FASTREG_OK = 0,
-  FASTREG_INVALID_ARGUMENT = 1, /* a null pointer, an unknown name, an input that the artefact does not take */
+  FASTREG_INVALID_ARGUMENT = 1, /* a null pointer, an unknown name, an input that the artefact does not have */
   FASTREG_INVALID_STATE = 2,    /* a call out of order, such as execute before commit */
-  FASTREG_INVALID_TYPE = 3,     /* another element type than float32 */
+  FASTREG_INVALID_TYPE = 3,     /* an element type other than float32 */
   FASTREG_INVALID_SHAPE = 4,    /* dimensions, channels, sizes or strides that do not fit */
   FASTREG_INVALID_VALUE = 5,    /* NaN, a noise level that is not positive, a negative PSF */
-  FASTREG_INVALID_DEVICE = 6,   /* another device than that of the artefact */
+  FASTREG_INVALID_DEVICE = 6,   /* a device other than that of the artefact */
   FASTREG_INVALID_FILE = 7,     /* missing, truncated, damaged, or not a fastreg artefact */
   FASTREG_UNSUPPORTED = 8,      /* an artefact for another version, format or machine */
   FASTREG_OUT_OF_MEMORY = 9,    /* no memory left */
@@ -55,65 +55,65 @@ typedef enum fastreg_status {
 /* A loaded artefact and the state of its next call. */
 typedef struct fastreg_restorer fastreg_restorer;
 
-/* Load an artefact; `*restorer` is NULL where that fails. Runs machine code from the file: load only what you trust.
+/* Load an artefact; `*restorer` is NULL if that fails. It runs machine code from the file: load only what you trust.
  * INVALID_FILE, UNSUPPORTED, INVALID_ARGUMENT for a null pointer. */
 FASTREG_API fastreg_status fastreg_open(const char* path, fastreg_restorer** restorer);
 
 /* Release a restorer; NULL is allowed. */
 FASTREG_API void fastreg_close(fastreg_restorer* restorer);
 
-/* The sentence for the last call on this restorer that failed, or "" if none did. With NULL: for the last call of this
- * thread that failed without a restorer. Lives until the next call. */
+/* Message of the last failed call on this restorer, or "" if there was none. With NULL: of the last call of this thread
+ * that failed without a restorer. Valid until the next call. */
 FASTREG_API const char* fastreg_last_error(const fastreg_restorer* restorer);
 
-/* The metadata of the artefact as JSON text, NULL for NULL. Lives as long as the restorer. */
+/* The metadata of the artefact as JSON; NULL for NULL. Valid as long as the restorer. */
 FASTREG_API const char* fastreg_metadata(const fastreg_restorer* restorer);
 
-/* Most dimensions that an array can have. */
+/* Largest number of dimensions of an array. */
 enum { FASTREG_MAX_DIMENSIONS = 5 };
 
 /* Dimensions of an input ("y", "sigma", "weight", "psf", "mask") or of the output ("x"), and the smallest and largest
  * size of each in arrays of five; any of the three may be NULL. INVALID_ARGUMENT for an input that this artefact does
- * not take. */
+ * not have. */
 FASTREG_API fastreg_status fastreg_limits(fastreg_restorer* restorer, const char* name, int32_t* dimensions,
                                           int64_t minimum[FASTREG_MAX_DIMENSIONS],
                                           int64_t maximum[FASTREG_MAX_DIMENSIONS]);
 
-/* Where an input is read from.
+/* Set the memory that an input is read from.
  *
- *   "y"       [batch, channels, height, width]  the observation; where it is complex, with a last dimension of 2:
+ *   "y"       [batch, channels, height, width]  the observation; if it is complex, with a last dimension of 2:
  *                                               real part, imaginary part
- *   "mask"    [batch, 1, height, width]         weights in [0, 1]: what was measured
- *   "psf"     [height, width]                   no larger than the artefact's; is divided by its sum
+ *   "mask"    [batch, 1, height, width]         weights in [0, 1]: one if measured, zero if missing
+ *   "psf"     [height, width]                   at most of the size in the metadata; divided by its sum
  *   "sigma"   [batch] or [1]                    standard deviation of the noise, in units of [0, 1]
- *   "weight"  [batch] or [1]                    lambda; if never set, the prior's rule gives it for each sigma
+ *   "weight"  [batch] or [1]                    lambda; if not set, computed from sigma by the rule of the prior
  *
  * `strides` are in elements, may be zero or negative, and may be NULL for an array without gaps. The arrays `shape` and
  * `strides` have `dimensions` entries and are copied. INVALID_ARGUMENT, INVALID_SHAPE. */
 FASTREG_API fastreg_status fastreg_set_input(fastreg_restorer* restorer, const char* name, const float* data,
                                              const int64_t* shape, const int64_t* strides, int32_t dimensions);
 
-/* "sigma" or "weight" as one number for all entries. INVALID_ARGUMENT, INVALID_VALUE. */
+/* Set "sigma" or "weight" to one number for all entries. INVALID_ARGUMENT, INVALID_VALUE. */
 FASTREG_API fastreg_status fastreg_set_number(fastreg_restorer* restorer, const char* name, double value);
 
-/* Take an input back; for "weight" that means: by the rule. INVALID_ARGUMENT for an unknown name. */
+/* Unset an input; "weight" is then computed by the rule. INVALID_ARGUMENT for an unknown name. */
 FASTREG_API fastreg_status fastreg_unset(fastreg_restorer* restorer, const char* name);
 
-/* Shape of the result for the "y" that is set: that of y, or another where the operator gives
- * measurements of another size or other channels.
- * INVALID_STATE before y is set, INVALID_ARGUMENT. */
+/* Shape of the result for the "y" that is set. It differs from the shape of y if the operator changes the size or the
+ * channels of images.
+ * INVALID_STATE if y is not set, INVALID_ARGUMENT. */
 FASTREG_API fastreg_status fastreg_result_shape(fastreg_restorer* restorer, int64_t shape[4]);
 
-/* Where the result is written: [batch, channels, height, width], of any strides by which no two elements meet. It may
- * be the memory of an input. INVALID_ARGUMENT, INVALID_SHAPE. */
+/* Set the memory that the result is written to: [batch, channels, height, width], with any strides by which elements do
+ * not overlap. It may be the memory of an input. INVALID_ARGUMENT, INVALID_SHAPE. */
 FASTREG_API fastreg_status fastreg_set_output(fastreg_restorer* restorer, float* data, const int64_t* shape,
                                               const int64_t* strides, int32_t dimensions);
 
-/* Check that everything is there and fits together. INVALID_ARGUMENT where something is missing, INVALID_SHAPE. */
+/* Check that inputs and output are set and fit together. INVALID_ARGUMENT if one is missing, INVALID_SHAPE. */
 FASTREG_API fastreg_status fastreg_commit(fastreg_restorer* restorer);
 
-/* Read the inputs, restore, write the output; the output is untouched where that fails. INVALID_STATE without a commit
- * since the last set, INVALID_VALUE for values that cannot be, OUT_OF_MEMORY, INTERNAL. */
+/* Read the inputs, restore, and write the output, which is not touched if that fails. INVALID_STATE without a commit
+ * since the last set call, INVALID_VALUE for values out of range, OUT_OF_MEMORY, INTERNAL. */
 FASTREG_API fastreg_status fastreg_execute(fastreg_restorer* restorer);
 
 /* A name for a status, such as "invalid_shape"; "unknown" for other numbers. */
@@ -123,7 +123,7 @@ FASTREG_API const char* fastreg_status_name(fastreg_status status);
 FASTREG_API const char* fastreg_version(void);
 FASTREG_API int32_t fastreg_version_number(void);
 
-/* Version of libtorch it was built with, and of the metadata that it reads. */
+/* Version of libtorch that the library was built with, and version of the metadata that it reads. */
 FASTREG_API const char* fastreg_torch_version(void);
 FASTREG_API int32_t fastreg_schema(void);
 

@@ -34,7 +34,8 @@ namespace fastreg {
 
 namespace detail {
 
-/// Allows or forbids tf32 in cuDNN while it lives: packages obey this switch of the process, which torch has on.
+/// Allows or forbids tf32 in cuDNN during its lifetime. Packages follow this setting of the process; torch's default is
+/// on.
 class TensorFloat {
  public:
   explicit TensorFloat(const Metadata& metadata) : active_(metadata.device == "cuda") {
@@ -78,27 +79,27 @@ class PerEntry {
   std::vector<float> values_;
 };
 
-/// What an artefact takes besides the observation and its noise level, by the names in its metadata.
+/// Inputs of an artefact in addition to the observation and its noise level, by the names in its metadata.
 ///
-/// A PSF is [height, width], at most of the artefact's size, and is divided by its sum. A mask is [B, 1, H, W] in [0, 1]:
-/// one where something was measured, zero where not.
+/// A PSF is [height, width], at most of the size in the metadata, and is divided by its sum. A mask is [B, 1, H, W] in
+/// [0, 1]: one where a pixel was measured, zero where it is missing.
 using Inputs = std::map<std::string, at::Tensor>;
 
 /// A restoration, loaded from a file: movable, not copyable.
 ///
-/// Several threads may call one object at a time; as many as `concurrency` run at once, the others wait. On CUDA a call
-/// sets the process' switch for tf32 to the precision of the artefact, so that threads must not mix precisions.
+/// Several threads may call one object; up to `concurrency` calls run at the same time, and the others wait. On CUDA a
+/// call changes the tf32 setting of the process to the precision of the artefact: threads must not mix precisions.
 class Restorer {
  public:
   /// Load an artefact. Loading runs machine code from the file: load only what you trust.
   ///
-  /// `concurrency` is the number of calls that may run at once; each takes memory of its own.
-  /// Throws `Error`: invalid_file where the file is missing, truncated, damaged or of another kind, unsupported where
-  /// it was made for another version, format or machine, invalid_argument for a concurrency below one.
+  /// `concurrency` is the number of calls that can run at the same time; each needs its own memory.
+  /// Throws `Error`: invalid_file if the file is missing, truncated, damaged or of another kind, unsupported if it was
+  /// made for another version, format or machine, invalid_argument for a concurrency below one.
   explicit Restorer(const std::string& path, int concurrency = 1) {
     if (concurrency < 1) detail::fail(Code::invalid_argument, "concurrency must be at least 1, got ", concurrency);
     detail::Archive(path).check();
-    // the loader of torch reads metadata into one static object
+    // the loader of torch reads the metadata into a static object
     static std::mutex loading;
     const std::lock_guard<std::mutex> lock(loading);
     guarded(Code::invalid_file, path + " cannot be loaded by libtorch " TORCH_VERSION ": ", [&] {
@@ -117,18 +118,18 @@ class Restorer {
     });
   }
 
-  /// What the artefact says of itself.
+  /// The metadata of the artefact.
   const Metadata& metadata() const noexcept { return metadata_; }
 
   /// Restore a batch of observations.
   ///
-  /// `y` is float32 [B, C, H, W] on the device of the artefact, of any strides: what is not contiguous is copied; where
-  /// measurements are complex it is complex64, or float32 [B, C, H, W, 2]. `sigma` is the standard deviation of the noise
-  /// in units of [0, 1]. `weight` is lambda, in place of what the prior's rule gives for the noise level. Returns
-  /// x [B, C, H, W], contiguous and not clipped.
+  /// `y` is float32 [B, C, H, W] on the device of the artefact, with any strides (it is copied unless it is
+  /// contiguous); complex measurements are complex64, or float32 [B, C, H, W, 2]. `sigma` is the standard deviation of
+  /// the noise in units of [0, 1]. `weight` is lambda; without it, the rule of the prior is used. Returns x [B, C, H,
+  /// W], contiguous and not clipped.
   ///
-  /// Throws `Error`: invalid_type, invalid_device, invalid_shape, invalid_value where an input does not fit the
-  /// metadata, invalid_argument where one is missing or not taken, internal where libtorch fails.
+  /// Throws `Error`: invalid_type, invalid_device, invalid_shape, invalid_value if an input does not fit the
+  /// metadata, invalid_argument if one is missing or not taken, internal where libtorch fails.
   at::Tensor operator()(const at::Tensor& y, const PerEntry& sigma, const Inputs& given = {},
                         const std::optional<PerEntry>& weight = {}) const {
     if (!loader_) detail::fail(Code::invalid_state, "this restorer was moved from");
@@ -150,7 +151,7 @@ class Restorer {
  private:
   using Loader = torch::inductor::AOTIModelPackageLoader;
 
-  /// Run something, and turn exceptions of torch into `Error`.
+  /// Call a function, and convert exceptions of torch to `Error`.
   template <typename Function>
   static void guarded(Code code, const std::string& prefix, const Function& function) {
     try {
@@ -201,8 +202,8 @@ class Restorer {
         is_complex && y.scalar_type() == at::kComplexFloat ? at::view_as_real(y.resolve_conj()) : y;
     check_tensor(measured, observation, sizes);
     const std::vector<float> sigmas = detail::per_entry("sigma", sigma.values(), y.size(0));
-    const std::vector<float> weights = weight ? detail::per_entry("weight", weight->values(), y.size(0))
-                                              : detail::default_weights(metadata_, sigmas);
+    const std::vector<float> weights =
+        weight ? detail::per_entry("weight", weight->values(), y.size(0)) : detail::default_weights(metadata_, sigmas);
     const auto find = [&](const Port& port) {
       const auto found = given.find(port.name);
       return found == given.end() ? at::Tensor() : found->second;
@@ -226,7 +227,7 @@ class Restorer {
     if (result.is_cpu()) {
       is_mask ? detail::check_mask(values(result)) : detail::check_observations(port, values(result));
     } else if (!is_mask) {
-      // one number from the GPU
+      // copies one number from the GPU
       const float largest = result.abs().max().item<float>();
       detail::check_observations(port, std::span(&largest, 1));
     } else if (!result.ge(0).logical_and(result.le(1)).all().item<bool>()) {

@@ -14,13 +14,13 @@
 
 namespace fastreg {
 
-/// A restoration, loaded from a file into ONNX Runtime: movable, not copyable; several threads may call one object.
+/// A restoration, loaded from a file into ONNX Runtime. Movable, not copyable; several threads may call one object.
 class OnnxRestorer {
  public:
   /// Load an artefact.
   ///
-  /// Throws `Error`: invalid_file where the file is missing, damaged or no fastreg artefact, unsupported for another
-  /// format, or a device that this ONNX Runtime does not offer.
+  /// Throws `Error`: invalid_file if the file is missing, damaged or not a fastreg artefact, unsupported for another
+  /// format, or a device that this ONNX Runtime does not support.
   explicit OnnxRestorer(const std::string& path, const OnnxOptions& options = {})
       : environment_(detail::make_environment()) {
     const std::string bytes = detail::read_file(path);
@@ -43,13 +43,13 @@ class OnnxRestorer {
     });
   }
 
-  /// What the artefact says of itself; `device` is where it runs.
+  /// The metadata of the artefact; `device` is where it runs.
   const Metadata& metadata() const noexcept { return metadata_; }
 
   /// Restore a batch of observations. Returns x [B, C, H, W], not clipped.
   ///
-  /// Throws `Error`: invalid_shape, invalid_value where an input does not fit the metadata, invalid_argument where one
-  /// is missing or not taken, internal where ONNX Runtime fails.
+  /// Throws `Error`: invalid_shape, invalid_value if an input does not fit the metadata, invalid_argument if one
+  /// is missing or unknown, internal if ONNX Runtime fails.
   std::vector<float> operator()(const OnnxCall& call) {
     std::vector<float> x;
     detail::guarded_onnx(Code::internal, "ONNX Runtime failed: ", [&] {

@@ -1,11 +1,11 @@
-// fastreg in C++ without libtorch, with the iterations in the host: artefacts of `fastreg export --format onnx-step`.
+// fastreg in C++ without libtorch, one iteration at a time: for artefacts of `fastreg export --format onnx-step`.
 //
 //     fastreg::OnnxStepRestorer restorer("deblur-onnx-step");
 //     std::vector<float> x = restorer({.y = y, .shape = {1, 3, height, width}, .sigma = sigmas},
 //                                     [](std::size_t done, std::size_t of) { return !cancelled; });
 //
-// The artefact is a folder: start.onnx makes the state, step.onnx is one iteration, result.onnx makes the image, and
-// fastreg.json holds the metadata and the checksum of each. Header only; link with ONNX Runtime.
+// The artefact is a folder: start.onnx computes the first state, step.onnx one iteration, result.onnx the image, and
+// fastreg.json has the metadata and the checksums. Header only; link with ONNX Runtime.
 #pragma once
 
 #include <algorithm>
@@ -20,20 +20,19 @@
 
 namespace fastreg {
 
-/// Told after each iteration how many of how many are done; the rest is left out where it returns false.
+/// Called after each iteration with the number done and the total; the solve ends early if it returns false.
 using OnnxProgress = std::function<bool(std::size_t done, std::size_t iterations)>;
 
-/// A restoration of which the host runs one iteration after the other: movable, not copyable; several threads may call
-/// one object.
+/// A restoration whose iterations are run one by one. Movable, not copyable; several threads may call one object.
 ///
-/// The state stays where the session runs, in two sets of buffers that are bound once, read and written in turn; an
-/// iteration moves nothing but a row of the schedule, a few numbers.
+/// The state stays on the device, in two sets of buffers that are bound once and are read and written alternately. An
+/// iteration only transfers one row of the schedule, a few numbers.
 class OnnxStepRestorer {
  public:
   /// Load an artefact.
   ///
-  /// Throws `Error`: invalid_file where the folder or a file is missing, damaged or from another artefact, unsupported
-  /// for another format, or a device that this ONNX Runtime does not offer.
+  /// Throws `Error`: invalid_file if the folder or a file is missing, damaged or from another artefact, unsupported for
+  /// another format, or a device that this ONNX Runtime does not support.
   explicit OnnxStepRestorer(const std::string& folder, const OnnxOptions& options = {})
       : environment_(detail::make_environment()) {
     const std::filesystem::path path(folder);
@@ -51,13 +50,13 @@ class OnnxStepRestorer {
     open(path / "result.onnx", result_, rest, options);
   }
 
-  /// What the artefact says of itself; `device` is where it runs.
+  /// The metadata of the artefact; `device` is where it runs.
   const Metadata& metadata() const noexcept { return metadata_; }
 
   /// Restore a batch of observations. Returns x [B, C, H, W], not clipped.
   ///
-  /// Throws `Error`: invalid_shape, invalid_value where an input does not fit the metadata, invalid_argument where one
-  /// is missing or not taken, internal where ONNX Runtime fails, or `progress` throws.
+  /// Throws `Error`: invalid_shape, invalid_value if an input does not fit the metadata, invalid_argument if one
+  /// is missing or unknown, internal if ONNX Runtime fails or `progress` throws.
   std::vector<float> operator()(const OnnxCall& call, const OnnxProgress& progress = {}) {
     std::vector<float> x;
     detail::guarded_onnx(Code::internal, "ONNX Runtime failed: ", [&] {
@@ -100,7 +99,7 @@ class OnnxStepRestorer {
  private:
   using State = std::vector<std::pair<std::string, Ort::Value>>;
 
-  /// Load one of the graphs, once it is known to be whole; `rest` is what it may read besides the inputs.
+  /// Check and load one of the graphs; `rest` are the inputs allowed in addition to those of the metadata.
   void open(const std::filesystem::path& path, Ort::Session& session, const std::vector<std::string>& rest,
             const OnnxOptions& options) {
     const std::string file = path.string(), name = path.filename().string(), bytes = detail::read_file(path);
@@ -132,7 +131,7 @@ class OnnxStepRestorer {
     return state;
   }
 
-  /// Bind what a graph reads: the inputs of the call and the state. A row of the schedule comes with each iteration.
+  /// Bind the inputs of the call and the state to a graph; the row of the schedule is bound in each iteration.
   static void bind_inputs(Ort::Session& session, Ort::IoBinding& binding, const detail::OnnxInputs& inputs,
                           const State* state) {
     for (const std::string& name : detail::input_names(session)) {

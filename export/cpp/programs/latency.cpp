@@ -1,6 +1,7 @@
-// Measures how long an artefact takes, through the C++ interface; prints one JSON object.
+// Measures the latency of an artefact through the C++ interface, and prints one JSON object.
 #include <ATen/Parallel.h>
 #include <ATen/ops/allclose.h>
+#include <ATen/ops/isfinite.h>
 #include <ATen/ops/rand.h>
 
 #include <algorithm>
@@ -38,14 +39,14 @@ double milliseconds(Clock::time_point start) {
   return std::chrono::duration<double, std::milli>(Clock::now() - start).count();
 }
 
-/// The sample below which a share of all lies (nearest rank), or null where there are fewer than `least`.
+/// A percentile by the nearest rank, or null if there are fewer than `least` samples.
 std::string percentile(const std::vector<double>& sorted, double share, std::size_t least) {
   if (sorted.size() < least) return "null";
   const auto rank = static_cast<std::size_t>(std::ceil(share * static_cast<double>(sorted.size())));
   return std::to_string(sorted[std::max<std::size_t>(rank, 1) - 1]);
 }
 
-/// A text as a JSON string.
+/// A string in JSON.
 std::string quoted(const std::string& text) {
   std::string result = "\"";
   for (const char letter : text) {
@@ -64,8 +65,7 @@ void measure(const Options& options) {
   const double sigma = fastreg::programs::parse_sigma(options.get("sigma", "0.1"));
   if (options.values.count("threads") != 0) at::set_num_threads(static_cast<int>(count("threads", "1")));
   std::optional<fastreg::PerEntry> weight;
-  if (options.values.count("weight") != 0)
-    weight = fastreg::programs::parse_number("weight", options.get("weight"));
+  if (options.values.count("weight") != 0) weight = fastreg::programs::parse_number("weight", options.get("weight"));
 
   auto start = Clock::now();
   const fastreg::Restorer restorer(options.names[0]);

@@ -1,4 +1,4 @@
-/// Reading .npy files: arrays of two dimensions, as numpy.save writes them.
+/// Reading two-dimensional arrays from .npy files of numpy.save.
 #pragma once
 
 #include <cstdint>
@@ -22,7 +22,7 @@ inline Array read_npy(const std::string& path) {
   const std::string data{std::istreambuf_iterator<char>(stream), std::istreambuf_iterator<char>()};
   const auto byte = [&](std::size_t k) { return static_cast<std::size_t>(static_cast<unsigned char>(data[k])); };
   if (data.size() < 12 || data.compare(0, 6, "\x93NUMPY") != 0) refuse("it is not a .npy file");
-  const bool first = byte(6) == 1;  // versions differ in the size of the number that follows
+  const bool first = byte(6) == 1;  // the size of the following number depends on the version
   const std::size_t start = first ? 10 : 12;
   const std::size_t length = byte(8) | byte(9) << 8 | (first ? 0 : byte(10) << 16 | byte(11) << 24);
   if (data.size() - start < length) refuse("it is cut off");
@@ -46,7 +46,8 @@ inline Array read_npy(const std::string& path) {
       double wide = 0;
       if (doubles) std::memcpy(&wide, place, sizeof wide);
       if (size == 4) std::memcpy(&value, place, sizeof value);
-      if (size != 4) value = doubles ? static_cast<float>(wide) : static_cast<float>(static_cast<unsigned char>(*place));
+      if (size != 4)
+        value = doubles ? static_cast<float>(wide) : static_cast<float>(static_cast<unsigned char>(*place));
     }
   return result;
 }

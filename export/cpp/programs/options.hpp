@@ -1,4 +1,4 @@
-// Arguments of a program: names in front, then options of the form --name VALUE or --name=VALUE.
+// Command line arguments: positional ones first, then options --name VALUE or --name=VALUE.
 #pragma once
 
 #include <algorithm>
@@ -13,7 +13,7 @@
 
 namespace fastreg::programs {
 
-/// Misuse of a program, in one sentence: exit code 2.
+/// Wrong usage of a program, with a message; exit code 2.
 struct UsageError : std::runtime_error {
   using std::runtime_error::runtime_error;
 };

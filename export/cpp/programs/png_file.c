@@ -1,5 +1,5 @@
-/* libpng leaves its functions by longjmp, over which C++ destructors must not be skipped: hence C. What is allocated
- * between setjmp and longjmp is kept in a struct of the caller, whose values survive the jump. */
+/* In C, since libpng reports errors by longjmp, which must not skip C++ destructors. Memory that is allocated between
+ * setjmp and longjmp is kept in a struct of the caller, whose values survive the jump. */
 #define _POSIX_C_SOURCE 200809L
 
 #include "png_file.h"
@@ -12,7 +12,7 @@
 #include <string.h>
 #include <unistd.h>
 
-/* Pixels above which a header is not believed: about what Pillow takes. */
+/* Largest number of pixels that is accepted, about the limit of Pillow. */
 static const uint64_t MAX_PIXELS = 178956970;
 
 typedef struct {

@@ -20,14 +20,13 @@ typedef struct png_file {
 
 enum { PNG_FILE_MESSAGE = 256 };
 
-/* Read a file. Returns 1, or 0 with a sentence in `message`; then `image` is empty. */
+/* Read a file. Returns 1, or 0 with an error in `message` and an empty `image`. */
 int png_file_read(const char* path, png_file* image, char message[PNG_FILE_MESSAGE]);
 
-/* Write a file, whole or not at all: beside it first, then in its place. Returns 1, or 0 with a
- * sentence in `message`. */
+/* Write a file atomically, by renaming a temporary file. Returns 1, or 0 with an error in `message`. */
 int png_file_write(const char* path, const png_file* image, char message[PNG_FILE_MESSAGE]);
 
-/* Release what reading allocated; the struct is empty afterwards. */
+/* Release the memory of an image; the struct is empty afterwards. */
 void png_file_free(png_file* image);
 
 #ifdef __cplusplus

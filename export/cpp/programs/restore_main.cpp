@@ -32,14 +32,14 @@ class Picture {
     char message[PNG_FILE_MESSAGE];
     if (!png_file_read(path.c_str(), &file_, message)) throw std::runtime_error("cannot read " + path + ": " + message);
   }
-  /// A black picture of another size and other colours, with the depth and the colour profile of `like`.
+  /// A black picture of another size and number of channels, with the bit depth and the colour profile of `like`.
   Picture(const Picture& like, std::int64_t height, std::int64_t width, int colours) {
     file_.height = static_cast<std::uint32_t>(height);
     file_.width = static_cast<std::uint32_t>(width);
     file_.channels = colours;
     file_.bits = like.file_.bits;
-    file_.samples = static_cast<std::uint16_t*>(
-        std::calloc(pixels() * static_cast<std::size_t>(colours), sizeof(std::uint16_t)));
+    file_.samples =
+        static_cast<std::uint16_t*>(std::calloc(pixels() * static_cast<std::size_t>(colours), sizeof(std::uint16_t)));
     if (file_.samples == nullptr) throw std::bad_alloc();
     if (like.file_.icc == nullptr || colours != like.colours()) return;
     file_.icc = static_cast<unsigned char*>(std::malloc(like.file_.icc_size));
@@ -105,7 +105,7 @@ Array read_psf(const std::string& text) {
   return psf;
 }
 
-/// One where a pixel of the file is not zero in some channel, for each entry and channel that the artefact wants.
+/// A mask from an image: one where a channel is not zero, for each entry and channel of the artefact's input.
 Array read_mask(const std::string& path, const Port& port, const Job& job) {
   const Picture picture(path);
   if (picture.height() != job.shape[2] || picture.width() != job.shape[3])
@@ -123,7 +123,8 @@ Array read_mask(const std::string& path, const Port& port, const Job& job) {
   return mask;
 }
 
-/// Arrange the channels: grey is repeated for a prior of colours, colours go one by one through a prior of grey.
+/// Arrange the channels: grey is repeated for a prior for colour images; colours are restored one by one by a prior for
+/// grey images.
 void arrange(const Picture& picture, const Metadata& metadata, Job& job) {
   const std::int64_t channels = metadata.at("y").shape[1].maximum, restored = metadata.output.shape[1].maximum;
   if (channels != restored && picture.colours() != channels)
@@ -137,7 +138,7 @@ void arrange(const Picture& picture, const Metadata& metadata, Job& job) {
   job.result = detail::result_shape(metadata, job.shape);
 }
 
-/// Put the middle of the result, or all of it, into a picture; a grey picture takes the mean of the planes.
+/// Copy the middle of the result, or all of it, to a picture; for a grey picture, the mean of the channels.
 void collect(const std::vector<float>& x, const Job& job, Picture& picture) {
   const std::int64_t planes = job.result[0] * job.result[1], height = job.result[2], width = job.result[3];
   const std::int64_t top = (height - picture.height()) / 2, left = (width - picture.width()) / 2;
@@ -153,7 +154,7 @@ void collect(const std::vector<float>& x, const Job& job, Picture& picture) {
   }
 }
 
-/// Write what was restored: in the frame of the observation where pixels are of one size, else whole.
+/// Write the result: cropped to the observation if the pixels have the same size, else all of it.
 void deliver(const std::vector<float>& x, const Job& job, const Metadata& metadata, Picture& source,
              const std::string& path) {
   const bool enlarged = metadata.output.shape[2].scale != 1 || metadata.output.shape[3].scale != 1;
@@ -163,12 +164,13 @@ void deliver(const std::vector<float>& x, const Job& job, const Metadata& metada
     return;
   }
   const int colours = job.shape[1] == job.result[1] ? source.colours() : static_cast<int>(job.result[1]);
-  Picture result(source, enlarged ? job.result[2] : source.height(), enlarged ? job.result[3] : source.width(), colours);
+  Picture result(source, enlarged ? job.result[2] : source.height(), enlarged ? job.result[3] : source.width(),
+                 colours);
   collect(x, job, result);
   result.write(path);
 }
 
-/// Everything that has to be right before the image is looked at.
+/// Checks that do not depend on the image.
 void prepare(const Options& options, const Metadata& metadata, Job& job) {
   if (options.values.count("sigma") != 0)
     job.sigma = parse_sigma(options.get("sigma"));

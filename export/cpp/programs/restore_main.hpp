@@ -1,4 +1,4 @@
-// What the programs that restore a PNG have in common: arguments, files, channels.
+// Arguments, files and channels, for the programs that restore a PNG.
 #pragma once
 
 #include <array>
@@ -15,20 +15,20 @@
 
 namespace fastreg::programs {
 
-/// A dense array, row by row.
+/// A dense row-major array.
 struct Array {
   std::vector<float> values;
   std::vector<std::int64_t> shape;
 };
 
-/// One call of an artefact, as dense arrays.
+/// The arguments of a call of an artefact, as dense arrays.
 struct Job {
   std::array<std::int64_t, 4> shape{};   ///< [batch, channels, height, width] of y
-  std::array<std::int64_t, 4> result{};  ///< the same of x
+  std::array<std::int64_t, 4> result{};  ///< shape of x
   std::vector<float> y;
   double sigma = 0;
   std::optional<double> weight;
-  std::map<std::string, Array> inputs;  ///< what else the artefact takes, by the names in its metadata
+  std::map<std::string, Array> inputs;  ///< other inputs, by the names in the metadata
 };
 
 /// A loaded artefact.
@@ -40,17 +40,17 @@ class Backend {
   virtual std::vector<float> run(const Job& job) = 0;
 };
 
-/// Loads an artefact, with what the options say.
+/// Loads an artefact according to the options.
 using Open = std::function<std::unique_ptr<Backend>(const std::string& path, const Options& options)>;
 
-/// What a program is called, and the options that it alone has.
+/// Name and specific options of a program.
 struct Program {
   std::string name;
   std::vector<std::string> options = {};
-  std::string usage = "";  ///< one line for each of these
+  std::string usage = "";  ///< one line for each option
 };
 
-/// Run a program. Returns the exit code: 0, 1 where the image failed, 2 for misuse.
+/// Run a program. Returns the exit code: 0, 1 if the image failed, 2 for wrong usage.
 int restore_main(int count, char** arguments, const Program& program, const Open& open);
 
 }  // namespace fastreg::programs

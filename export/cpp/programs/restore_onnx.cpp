@@ -12,7 +12,7 @@
 namespace fastreg::programs {
 namespace {
 
-/// `OnnxRestorer` or `OnnxStepRestorer`: they take the same call.
+/// `OnnxRestorer` or `OnnxStepRestorer`, which are called in the same way.
 template <typename Restorer>
 class OnnxBackend final : public Backend {
  public:

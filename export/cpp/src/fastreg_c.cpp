@@ -1,4 +1,4 @@
-// The C interface, on top of fastreg.hpp.
+// The C interface, implemented with fastreg.hpp.
 #include "fastreg.h"
 
 #include <ATen/ops/empty.h>
@@ -33,7 +33,7 @@ static_assert(static_cast<int>(Code::unsupported) == FASTREG_UNSUPPORTED);
 static_assert(static_cast<int>(Code::out_of_memory) == FASTREG_OUT_OF_MEMORY);
 static_assert(static_cast<int>(Code::internal) == FASTREG_INTERNAL);
 
-/// An input where the caller keeps it, and the dense copy that the solve reads.
+/// An input in the memory of the caller, and its dense copy for the solve.
 struct Input {
   Strided<const float> source;
   at::Tensor staged;
@@ -46,7 +46,7 @@ struct fastreg_restorer {
 
   Restorer restorer;
   std::map<std::string, Input, std::less<>> inputs;
-  std::map<std::string, float, std::less<>> numbers;  // sigma and weight, where they are one number for all entries
+  std::map<std::string, float, std::less<>> numbers;  // sigma and weight, if given as one number for all entries
   Strided<float> output;
   bool committed = false;
   std::string error;
@@ -56,7 +56,7 @@ namespace {
 
 thread_local std::string thread_error;
 
-/// Keep the first line of a message, or nothing where there is no memory left for it.
+/// Keep the first line of a message, or nothing if there is no memory for it.
 void remember(std::string& place, const char* message) noexcept {
   try {
     place.assign(message, std::strcspn(message, "\n"));
@@ -65,7 +65,7 @@ void remember(std::string& place, const char* message) noexcept {
   }
 }
 
-/// Run a function, and turn every exception into a status and a sentence.
+/// Call a function, and convert every exception to a status and a message.
 template <typename Function>
 fastreg_status protect(std::string& error, const Function& function) noexcept {
   try {
@@ -86,7 +86,7 @@ fastreg_status protect(std::string& error, const Function& function) noexcept {
   }
 }
 
-/// `protect` for a function of a restorer, which must not be null.
+/// `protect` for functions of a restorer; fails if it is null.
 template <typename Function>
 fastreg_status with(fastreg_restorer* restorer, const char* name, const Function& function) noexcept {
   if (restorer == nullptr)
@@ -94,7 +94,7 @@ fastreg_status with(fastreg_restorer* restorer, const char* name, const Function
   return protect(restorer->error, [&] { function(*restorer); });
 }
 
-/// The input of a name; throws where the name is null or the artefact does not take it.
+/// The input of a name; throws if the name is null or the artefact has no such input.
 const Port& port_of(const fastreg_restorer& self, const char* name) {
   if (name == nullptr) fail(Code::invalid_argument, "the name of the input is a null pointer");
   return self.metadata().at(name);
@@ -102,7 +102,7 @@ const Port& port_of(const fastreg_restorer& self, const char* name) {
 
 bool is_number(const Port& port) { return port.content == "noise level" || port.content == "weight"; }
 
-/// Check the shape of an input against the artefact; a PSF and numbers may be smaller than their port.
+/// Check the shape of an input; a PSF, sigma and weight may be smaller than their port.
 void check_input(const Port& port, const Strided<const float>& source, Sizes& sizes) {
   if (port.content == "psf") {
     if (source.shape.size() != 2 || source.shape[0] > port.shape[0].maximum || source.shape[1] > port.shape[1].maximum)
@@ -194,8 +194,8 @@ const char* fastreg_metadata(const fastreg_restorer* restorer) {
   return restorer == nullptr ? nullptr : restorer->metadata().json.c_str();
 }
 
-fastreg_status fastreg_limits(fastreg_restorer* restorer, const char* name, int32_t* dimensions, int64_t minimum[FASTREG_MAX_DIMENSIONS],
-                              int64_t maximum[FASTREG_MAX_DIMENSIONS]) {
+fastreg_status fastreg_limits(fastreg_restorer* restorer, const char* name, int32_t* dimensions,
+                              int64_t minimum[FASTREG_MAX_DIMENSIONS], int64_t maximum[FASTREG_MAX_DIMENSIONS]) {
   return with(restorer, "fastreg_limits", [&](fastreg_restorer& self) {
     const bool is_output = name != nullptr && std::strcmp(name, "x") == 0;
     const Port& port = is_output ? self.metadata().output : port_of(self, name);

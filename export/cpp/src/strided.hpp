@@ -1,4 +1,4 @@
-// Arrays of floats with strides, as they come through the C interface.
+// Arrays of floats with strides, for the C interface.
 #pragma once
 
 #include <algorithm>
@@ -12,7 +12,7 @@
 
 namespace fastreg::detail {
 
-/// A view of somebody else's memory: float for output, const float for input.
+/// A view of memory of the caller: float for output, const float for input.
 template <typename Element>
 struct Strided {
   Element* data = nullptr;
@@ -42,8 +42,8 @@ struct Strided {
   }
 };
 
-/// A view of checked shape; throws `Error` (invalid_argument, invalid_shape) for null pointers, sizes below one, more
-/// than five dimensions, or offsets that no 64-bit number holds.
+/// A view with a checked shape; throws `Error` (invalid_argument, invalid_shape) for null pointers, sizes below one,
+/// more than five dimensions, or offsets that exceed 64 bits.
 template <typename Element>
 Strided<Element> make_strided(const std::string& name, Element* data, const std::int64_t* shape,
                               const std::int64_t* strides, std::int32_t dimensions) {
@@ -53,7 +53,7 @@ Strided<Element> make_strided(const std::string& name, Element* data, const std:
   if (shape == nullptr && dimensions > 0) fail(Code::invalid_argument, "the shape of ", name, " is a null pointer");
   Strided<Element> view{data, std::vector<std::int64_t>(shape, shape + dimensions),
                         std::vector<std::int64_t>(static_cast<std::size_t>(dimensions), 1)};
-  // an element may be 2^59 from the first one: in bytes, and summed over five dimensions, that still fits
+  // elements may be up to 2^59 from the first one: in bytes and summed over five dimensions this fits in 64 bits
   constexpr std::int64_t limit = std::int64_t{1} << 59;
   std::int64_t count = 1;
   for (std::size_t k = view.shape.size(); k-- > 0;) {
@@ -72,7 +72,7 @@ Strided<Element> make_strided(const std::string& name, Element* data, const std:
   return view;
 }
 
-/// Throw unless every element of an output has a place of its own, by strides that nest.
+/// Throw if elements of an output may overlap: strides must be nested.
 inline void check_disjoint(const std::string& name, const Strided<float>& view) {
   std::vector<std::pair<std::int64_t, std::int64_t>> order;  // stride and size
   for (std::size_t k = 0; k < view.shape.size(); ++k)

@@ -1,7 +1,7 @@
-// Whether a file is a whole, undamaged package of an AOTInductor model.
+// Integrity check of AOTInductor packages.
 //
-// libtorch neither checks the checksums of a package nor says what is wrong with a file, and a damaged one
-// holds machine code: so the archive is checked before libtorch sees it.
+// libtorch does not verify the checksums in a package, which contains machine code, and does not report what is wrong
+// with a damaged file. So the archive is checked before it is given to libtorch.
 #pragma once
 
 #include <algorithm>
@@ -16,7 +16,7 @@
 
 namespace fastreg::detail {
 
-/// A ZIP archive of stored entries, read only as far as checking needs.
+/// A ZIP archive of uncompressed entries; only what the check needs is read.
 class Archive {
  public:
   explicit Archive(const std::string& path) : path_(path) {
@@ -79,7 +79,7 @@ class Archive {
     return bytes;
   }
 
-  /// Where the directory is: by the record at the end of the file, or the 64-bit one before it.
+  /// Position of the directory, from the record at the end of the file or the 64-bit record before it.
   Directory find_directory() {
     const std::uint64_t reach = std::min<std::uint64_t>(size_, 22 + 65535);
     const Bytes tail = read(size_ - reach, reach);
@@ -100,13 +100,14 @@ class Archive {
     damaged("its directory is missing");
   }
 
-  /// Compare an entry with its checksum. Torch stores entries as they are, so a compressed one was made by others.
+  /// Compare an entry with its checksum. Torch does not compress entries, so a compressed one was not written by it.
   void check_entry(const Bytes& header, const Bytes& extra, const std::string& name) {
     std::uint64_t length = number(header, 24, 4), offset = number(header, 42, 4);
     if (number(header, 10, 2) != 0)
       fail(Code::invalid_file, path_, " is not a .pt2 artefact: its entry ", name, " is compressed");
     for (std::size_t at = 0; at + 4 <= extra.size(); at += 4 + number(extra, at + 2, 2)) {
-      if (number(extra, at, 2) != 1) continue;  // 64-bit sizes, in this order, each only where the short one is unset
+      if (number(extra, at, 2) != 1)
+        continue;  // 64-bit sizes, in this order, each present only if the short one is unset
       std::size_t next = at + 4;
       const std::size_t last = std::min<std::size_t>(extra.size(), next + number(extra, at + 2, 2));
       const auto take = [&](std::uint64_t& value) {

@@ -1,4 +1,4 @@
-// What every input has to fulfil, on plain arrays: shared by all back ends.
+// Checks of inputs, on plain arrays; shared by all back ends.
 #pragma once
 
 #include <array>
@@ -14,7 +14,7 @@
 
 namespace fastreg::detail {
 
-/// Sizes that symbols such as "H" have in a call.
+/// Values of symbols such as "H" in a call.
 using Sizes = std::map<std::string, std::int64_t>;
 
 inline std::string to_text(std::span<const std::int64_t> shape) {
@@ -23,7 +23,7 @@ inline std::string to_text(std::span<const std::int64_t> shape) {
   return text + "]";
 }
 
-/// The shape that a port takes, such as "[B, 3, 2H, W]".
+/// The shape of a port as text, such as "[B, 3, 2H, W]".
 inline std::string to_text(const Port& port) {
   std::string text = "[";
   for (const Dimension& size : port.shape) {
@@ -38,7 +38,7 @@ inline std::string to_text(const Port& port) {
   return text + (port.is_complex() ? ", 2]" : "]");
 }
 
-/// Throw unless a shape in memory fits its port; symbols are looked up in `sizes`, and entered there on their first use.
+/// Throw unless a shape in memory fits its port. Symbols are looked up in `sizes`, and added when they first occur.
 inline void check_shape(const Port& port, std::span<const std::int64_t> shape, Sizes& sizes) {
   static constexpr const char* names[] = {"batch", "channels", "height", "width"};
   const std::size_t dimensions = port.shape.size();
@@ -69,7 +69,7 @@ inline void check_shape(const Port& port, std::span<const std::int64_t> shape, S
   }
 }
 
-/// The shape in memory that a port has once the symbols in it have sizes.
+/// The shape of a port in memory, given the values of its symbols.
 inline std::vector<std::int64_t> resolve(const Port& port, const Sizes& sizes) {
   std::vector<std::int64_t> shape;
   for (const Dimension& size : port.shape) {
@@ -90,7 +90,7 @@ inline std::size_t count(std::span<const std::int64_t> shape) {
   return result;
 }
 
-/// The shape of the result for an observation whose shape in memory fits.
+/// The shape of the result for an observation with a valid shape in memory.
 inline std::array<std::int64_t, 4> result_shape(const Metadata& metadata, std::span<const std::int64_t> y) {
   Sizes sizes;
   check_shape(metadata.at("y"), y, sizes);
@@ -98,7 +98,7 @@ inline std::array<std::int64_t, 4> result_shape(const Metadata& metadata, std::s
   return {shape[0], shape[1], shape[2], shape[3]};
 }
 
-/// Throw where a value is NaN or infinite.
+/// Throw if a value is NaN or infinite.
 inline void check_finite(const std::string& name, std::span<const float> values) {
   for (std::size_t k = 0; k < values.size(); ++k)
     if (!std::isfinite(values[k]))
@@ -108,7 +108,7 @@ inline void check_finite(const std::string& name, std::span<const float> values)
 /// Larger values cannot be in units of the image range: white plus nine standard deviations of the strongest noise.
 inline constexpr float largest_value = 10.0F;
 
-/// Throw where a value of an observation is not finite, or that of a real one not in units of [0, 1].
+/// Throw if an observation has a value that is not finite or, if it is real, not in units of [0, 1].
 inline void check_observations(const Port& port, std::span<const float> values) {
   check_finite(port.name, values);
   if (port.is_complex()) return;
@@ -118,7 +118,7 @@ inline void check_observations(const Port& port, std::span<const float> values) 
            ": divide images of 8 bits by 255");
 }
 
-/// Throw where a noise level or weight is not positive and finite, or a noise level not below 1.
+/// Throw if a noise level or weight is not positive and finite, or a noise level is not below 1.
 inline void check_positive(const std::string& name, std::span<const float> values) {
   for (const float value : values) {
     if (!(value > 0) || !std::isfinite(value))
@@ -128,13 +128,13 @@ inline void check_positive(const std::string& name, std::span<const float> value
   }
 }
 
-/// Throw where a weight of a mask is not in [0, 1].
+/// Throw if a weight of a mask is not in [0, 1].
 inline void check_mask(std::span<const float> values) {
   for (const float value : values)
     if (!(value >= 0 && value <= 1)) fail(Code::invalid_value, "the mask must have weights in [0, 1], got ", value);
 }
 
-/// One number for each of `batch` entries, from one for all or one for each.
+/// One number for each of `batch` entries, from a single number or one for each entry.
 inline std::vector<float> per_entry(const std::string& name, std::span<const float> values, std::int64_t batch) {
   if (values.size() != 1 && static_cast<std::int64_t>(values.size()) != batch)
     fail(Code::invalid_shape, name, " must be one number or one for each of the ", batch, " entries, got ",
@@ -154,10 +154,11 @@ inline std::vector<float> default_weights(const Metadata& metadata, std::span<co
   return weights;
 }
 
-/// A PSF as the artefact takes it: divided by its sum, and padded with zeros about the centre (height/2, width/2).
+/// A PSF in the form that the artefact needs: divided by its sum, and padded with zeros around its centre (height/2,
+/// width/2).
 ///
-/// `values` is [height, width], row by row. Throws `Error` where it is larger than the port, negative, not finite, or
-/// has no positive sum.
+/// `values` is [height, width] in row-major order. Throws `Error` if it is larger than the port, negative, not finite,
+/// or has no positive sum.
 inline std::vector<float> prepare_psf(const Port& port, std::span<const float> values, std::int64_t height,
                                       std::int64_t width) {
   const std::int64_t rows = port.shape[0].maximum, columns = port.shape[1].maximum;

@@ -1,4 +1,4 @@
-// Reading JSON: enough for the metadata of an artefact, strict, and safe on hostile text.
+// A strict JSON parser for the metadata of artefacts, safe for malicious input.
 #pragma once
 
 #include <charconv>
@@ -18,7 +18,7 @@ struct Value;
 using Array = std::vector<Value>;
 using Object = std::map<std::string, Value, std::less<>>;
 
-/// A JSON value. The accessors throw `Error` (invalid_file) where it is of another kind.
+/// A JSON value. The accessors throw `Error` (invalid_file) if it is of another kind.
 struct Value {
   std::variant<std::nullptr_t, bool, double, std::string, Array, Object> data = nullptr;
 
@@ -29,7 +29,7 @@ struct Value {
   const Array& array() const { return get<Array>("an array"); }
   const Object& object() const { return get<Object>("an object"); }
 
-  /// A whole number that fits 53 bits.
+  /// An integer of at most 53 bits.
   std::int64_t integer() const {
     const double value = number();
     const double limit = 9007199254740992.0;
@@ -61,7 +61,7 @@ struct Value {
   }
 };
 
-/// A parser of one text; use `parse`.
+/// Parser of one document; use `parse`.
 class Parser {
  public:
   explicit Parser(std::string_view text) : text_(text) {}
@@ -207,7 +207,7 @@ class Parser {
   std::size_t at_ = 0;
 };
 
-/// Parse a whole text; throws `Error` (invalid_file) where it is not JSON.
+/// Parse a document; throws `Error` (invalid_file) if it is not JSON.
 inline Value parse(std::string_view text) { return Parser(text).document(); }
 
 }  // namespace fastreg::json

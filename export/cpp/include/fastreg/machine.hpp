@@ -1,4 +1,4 @@
-// Whether this processor can run what an artefact was compiled for.
+// Check that an artefact was compiled for this kind of processor.
 #pragma once
 
 #include <sstream>
@@ -9,7 +9,7 @@
 
 namespace fastreg::detail {
 
-/// Whether this processor has the instructions of a word such as "AVX512"; true for words that are not known.
+/// Whether this processor has an instruction set such as "AVX512"; true for unknown names.
 inline bool has_instructions([[maybe_unused]] const std::string& word) {
 #if defined(__x86_64__) && defined(__GNUC__)
   __builtin_cpu_init();
@@ -23,10 +23,10 @@ inline bool has_instructions([[maybe_unused]] const std::string& word) {
   return true;
 }
 
-/// Throw `Error` (unsupported) where an artefact was compiled for another kind of machine.
+/// Throw `Error` (unsupported) if an artefact was compiled for another kind of machine.
 ///
-/// An artefact is machine code made for the processor it was exported on; run where its instructions are missing it
-/// would end the process. `facts` are the entries that torch wrote beside the metadata of fastreg.
+/// An artefact is machine code for the processor that it was exported on. On a processor without its instructions it
+/// would terminate the process. `facts` are the entries that torch writes in addition to the metadata of fastreg.
 inline void check_machine(const std::unordered_map<std::string, std::string>& facts) {
   const auto fact = [&](const char* key) {
     const auto found = facts.find(key);

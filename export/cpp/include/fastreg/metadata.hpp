@@ -1,4 +1,4 @@
-// What an artefact says of itself: read before anything of it runs.
+// The metadata of an artefact, which are read before its code runs.
 #pragma once
 
 #include <algorithm>
@@ -17,21 +17,21 @@
 
 namespace fastreg {
 
-/// Version of the metadata that this library reads.
+/// Version of the metadata that this library can read.
 inline constexpr std::int64_t schema = 2;
 
-/// One dimension: a fixed size, or a form of a size of the observation such as "H", "2H", "H+4": scale * H + offset.
+/// A dimension: a fixed size, or an affine function of a size of the observation, such as "H", "2H", "H+4".
 struct Dimension {
-  std::string symbol;       ///< "B", "H" or "W"; empty where the size is fixed
-  std::int64_t scale = 1;   ///< what the value of the symbol is multiplied by
-  std::int64_t offset = 0;  ///< what is added to that
+  std::string symbol;       ///< "B", "H" or "W"; empty if the size is fixed
+  std::int64_t scale = 1;   ///< factor of the symbol
+  std::int64_t offset = 0;  ///< added to the product
   std::int64_t minimum = 1;
   std::int64_t maximum = std::numeric_limits<std::int64_t>::max();
 
   bool fixed() const { return symbol.empty(); }
 };
 
-/// One input or output. Complex values are in memory as float32 with a trailing axis of 2, real and imaginary part.
+/// An input or output. Complex values are stored as float32 with a last axis of 2: real and imaginary part.
 struct Port {
   std::string name;
   std::string dtype;    ///< "float32" or "complex64"
@@ -43,8 +43,8 @@ struct Port {
 
 /// The weight lambda as a function of the noise level sigma (in units of [0, 1]).
 ///
-/// weight * sigma^exponent is interpolated between the tuned pairs (sigma, weight), linearly in logarithms, and
-/// constant beyond them.
+/// weight * sigma^exponent is interpolated linearly in logarithms between the tuned pairs (sigma, weight), and constant
+/// outside their range.
 struct WeightRule {
   double exponent = 1;
   std::vector<std::pair<double, double>> pairs;  ///< positive, in ascending order of sigma
@@ -64,26 +64,26 @@ struct WeightRule {
   double value(std::size_t k) const { return std::log(pairs[k].second) + exponent * std::log(pairs[k].first); }
 };
 
-/// The metadata of an artefact, as the exporter wrote them.
+/// The metadata of an artefact.
 struct Metadata {
-  std::string format;          ///< "aoti", "onnx", …
-  std::string device;          ///< "cpu" or "cuda"
-  std::string fastreg;         ///< version of fastreg that made it
-  std::string torch;           ///< version of torch that made it
-  std::string task;            ///< "denoise", "deblur", "inpaint", …
-  std::string operator_kind;   ///< kind of the degradation
-  std::string prior;           ///< name of the learned prior
-  std::string weights_sha256;  ///< fingerprint of its weights
-  std::string precision;       ///< "ieee", "tf32", "bf16", "fp16"
-  std::string layout;          ///< "contiguous"
-  std::vector<Port> inputs;    ///< in the order of the call: y, sigma, weight, then those of the operator
-  Port output;                 ///< the restored image x
-  std::vector<std::vector<float>> schedule;                    ///< one row an iteration
-  std::vector<Port> state;                                     ///< the tensors between two iterations
-  std::vector<std::pair<std::string, std::string>> checksums;  ///< SHA-256 of each file, where there are several
-  std::optional<double> default_sigma;                         ///< noise level where none is given, if the task has one
-  std::optional<WeightRule> weight_rule;                       ///< absent where the prior was not tuned for the task
-  std::string json;                                            ///< all of it, also what this library does not use
+  std::string format;                        ///< "aoti", "onnx", …
+  std::string device;                        ///< "cpu" or "cuda"
+  std::string fastreg;                       ///< version of fastreg that made it
+  std::string torch;                         ///< version of torch that made it
+  std::string task;                          ///< "denoise", "deblur", "inpaint", …
+  std::string operator_kind;                 ///< kind of the degradation
+  std::string prior;                         ///< name of the learned prior
+  std::string weights_sha256;                ///< fingerprint of its weights
+  std::string precision;                     ///< "ieee", "tf32", "bf16", "fp16"
+  std::string layout;                        ///< "contiguous"
+  std::vector<Port> inputs;                  ///< in the order of the call: y, sigma, weight, then those of the operator
+  Port output;                               ///< the restored image x
+  std::vector<std::vector<float>> schedule;  ///< one row per iteration
+  std::vector<Port> state;                   ///< the tensors that are passed from one iteration to the next
+  std::vector<std::pair<std::string, std::string>> checksums;  ///< SHA-256 of each file, if there are several
+  std::optional<double> default_sigma;                         ///< default noise level, if the task has one
+  std::optional<WeightRule> weight_rule;                       ///< absent if the prior was not tuned for the task
+  std::string json;                                            ///< the complete text
 
   /// The input of that name, or null.
   const Port* find(std::string_view name) const {
@@ -91,7 +91,7 @@ struct Metadata {
     return found == inputs.end() ? nullptr : &*found;
   }
 
-  /// The input of that name; throws `Error` (invalid_argument) where the artefact does not take it.
+  /// The input of that name; throws `Error` (invalid_argument) if the artefact does not have it.
   const Port& at(std::string_view name) const {
     const Port* port = find(name);
     if (port == nullptr)
@@ -107,7 +107,7 @@ inline std::string text_or_empty(const json::Value& object, std::string_view key
   return found != nullptr && found->is_string() ? found->string() : "";
 }
 
-/// A form such as "2H-1".
+/// Parse an affine form such as "2H-1".
 inline Dimension parse_form(const std::string& text) {
   Dimension dimension;
   const auto number = [&](const char* first, const char* last, std::int64_t& value) {
@@ -124,7 +124,8 @@ inline Dimension parse_form(const std::string& text) {
     if (const char* tail = begin + letter + 1; well && tail != end)
       well = (*tail == '+' || *tail == '-') && number(*tail == '+' ? tail + 1 : tail, end, dimension.offset);
   }
-  if (!well) fail(Code::invalid_file, "the metadata have \"", text, "\" where a size such as \"H\" or \"2H+4\" belongs");
+  if (!well)
+    fail(Code::invalid_file, "the metadata have \"", text, "\" where a size such as \"H\" or \"2H+4\" belongs");
   return dimension;
 }
 
@@ -183,10 +184,10 @@ inline std::vector<std::vector<float>> parse_schedule(const json::Value& value) 
 
 }  // namespace detail
 
-/// Read metadata from their JSON text.
+/// Read metadata from JSON.
 ///
-/// Throws `Error`: invalid_file where the text is not what an exporter writes, unsupported where it is of another
-/// schema, or of an artefact whose inputs this library does not know how to fill.
+/// Throws `Error`: invalid_file if the text is not valid metadata, unsupported if it has another schema, or inputs that
+/// this library does not support.
 inline Metadata parse_metadata(const std::string& text) {
   const json::Value root = json::parse(text);
   if (const std::int64_t found = root.at("schema").integer(); found != schema)
@@ -214,8 +215,7 @@ inline Metadata parse_metadata(const std::string& text) {
     for (const json::Value& tensor : state->array()) metadata.state.push_back(detail::parse_port(tensor));
   if (const json::Value* files = root.find("files"))
     for (const auto& [name, digest] : files->object()) metadata.checksums.emplace_back(name, digest.string());
-  if (const json::Value* sigma = root.find("default_sigma"))
-    metadata.default_sigma = sigma->number();
+  if (const json::Value* sigma = root.find("default_sigma")) metadata.default_sigma = sigma->number();
   if (const json::Value* rule = root.find("weight_rule")) metadata.weight_rule = detail::parse_weight_rule(*rule);
 
   const std::pair<const char*, std::size_t> known[] = {
@@ -233,9 +233,11 @@ inline Metadata parse_metadata(const std::string& text) {
     if (port.content == "psf" && !(port.shape[0].fixed() && port.shape[1].fixed()))
       detail::fail(Code::unsupported, "the artefact takes a PSF of any size, expected a fixed one");
   }
-  const std::pair<const char*, const char*> first[] = {{"y", "measurement"}, {"sigma", "noise level"}, {"weight", "weight"}};
+  const std::pair<const char*, const char*> first[] = {
+      {"y", "measurement"}, {"sigma", "noise level"}, {"weight", "weight"}};
   for (std::size_t k = 0; k < metadata.inputs.size() || k < std::size(first); ++k) {
-    const bool is_first = k < metadata.inputs.size() && metadata.inputs[k].content == first[std::min<std::size_t>(k, 2)].second;
+    const bool is_first =
+        k < metadata.inputs.size() && metadata.inputs[k].content == first[std::min<std::size_t>(k, 2)].second;
     if (k < std::size(first) && !(is_first && metadata.inputs[k].name == first[k].first))
       detail::fail(Code::invalid_file, "the metadata lack the input \"", first[k].first, "\" in its place");
     if (k >= std::size(first) && metadata.inputs[k].content != "psf" && metadata.inputs[k].content != "mask")

@@ -1,4 +1,4 @@
-// What the two ONNX Runtime drivers share: sessions, integrity of files, and the inputs of a call.
+// Sessions, integrity checks and inputs of a call, for both ONNX Runtime drivers.
 #pragma once
 
 #include <onnxruntime_cxx_api.h>
@@ -25,32 +25,32 @@
 
 namespace fastreg {
 
-/// A dense array of the caller, row by row.
+/// A dense row-major array of the caller.
 struct OnnxArray {
   std::span<const float> values;
   std::vector<std::int64_t> shape;
 };
 
-/// One call, as dense arrays of the caller, which are read during the call only.
+/// The arguments of a call: dense arrays of the caller, which are only read during the call.
 struct OnnxCall {
-  std::span<const float> y;             ///< [B, C, H, W]; with a last axis of 2 where it is complex: real, imaginary
+  std::span<const float> y;             ///< [B, C, H, W]; if complex, with a last axis of 2: real, imaginary
   std::array<std::int64_t, 4> shape{};  ///< B, C, H, W
-  std::span<const float> sigma;         ///< one noise level, or one for each entry, in units of [0, 1]
-  std::span<const float> weight = {};   ///< lambda likewise; empty: by the prior's rule
-  /// What else the metadata list, by name. A PSF [height, width], at most of the artefact's size, is divided by its sum;
-  /// a mask is [B, 1, H, W] in [0, 1].
+  std::span<const float> sigma;         ///< one noise level, or one per entry, in units of [0, 1]
+  std::span<const float> weight = {};   ///< lambda, likewise; empty: by the rule of the prior
+  /// The other inputs in the metadata, by name. A PSF is [height, width], at most of the size in the metadata, and is
+  /// divided by its sum; a mask is [B, 1, H, W] in [0, 1].
   std::map<std::string, OnnxArray> inputs = {};
 };
 
-/// How ONNX Runtime is to run an artefact.
+/// Options of a session.
 struct OnnxOptions {
-  int threads = 0;          ///< of an operation; zero is ONNX Runtime's own choice
-  std::string device = "";  ///< "cpu" or "cuda"; empty: the one that the artefact was made for, and no other
+  int threads = 0;          ///< threads per operation; zero: chosen by ONNX Runtime
+  std::string device = "";  ///< "cpu" or "cuda"; empty: the device that the artefact was exported for
 };
 
 namespace detail {
 
-/// Run something, and turn exceptions of ONNX Runtime into `Error`.
+/// Call a function, and convert exceptions of ONNX Runtime to `Error`.
 template <typename Function>
 void guarded_onnx(Code code, const std::string& prefix, const Function& function) {
   try {
@@ -73,7 +73,8 @@ inline std::string read_file(const std::filesystem::path& path) {
   return bytes;
 }
 
-/// Throw where the bytes of an .onnx file do not have the checksum that they hold. Its digits count as zeros.
+/// Throw unless an .onnx file matches the checksum in its metadata, which is computed with zeros in place of its
+/// digits.
 inline void check_file(const std::string& path, std::string bytes) {
   static constexpr std::string_view mark = "\"file_sha256\": \"";
   const std::size_t place = bytes.find(mark), digits = place + mark.size();
@@ -84,7 +85,7 @@ inline void check_file(const std::string& path, std::string bytes) {
   if (sha256(bytes) != digest) fail(Code::invalid_file, path, " is damaged: its checksum is wrong");
 }
 
-/// The device that an artefact is to run on; throws where that is none it can run on.
+/// The device to run an artefact on; throws if it cannot run there.
 inline std::string choose_device(const Metadata& metadata, const std::string& wanted) {
   const std::string device = wanted.empty() ? metadata.device : wanted;
   if (device != "cpu" && device != "cuda") fail(Code::unsupported, "the device must be cpu or cuda, got ", device);
@@ -94,7 +95,7 @@ inline std::string choose_device(const Metadata& metadata, const std::string& wa
   return device;
 }
 
-/// The environment of sessions. A library older than the headers has no functions for them, not even to say so.
+/// The environment of the sessions. A library that is older than the headers returns no interface at all.
 inline Ort::Env make_environment() {
   const OrtApiBase* base = OrtGetApiBase();
   if (base->GetApi(ORT_API_VERSION) == nullptr)
@@ -103,8 +104,8 @@ inline Ort::Env make_environment() {
   return Ort::Env(ORT_LOGGING_LEVEL_FATAL, "fastreg");
 }
 
-/// A session with every graph optimisation on. On CUDA, ONNX Runtime throws where its provider cannot be had: there is
-/// no way back to the CPU that nobody asked for.
+/// A session with all graph optimisations. If the CUDA provider is not available, ONNX Runtime throws; it does not fall
+/// back to the CPU.
 inline Ort::Session open_session(const Ort::Env& environment, const std::string& bytes, const std::string& device,
                                  const std::string& precision, int threads) {
   Ort::SessionOptions options;
@@ -131,7 +132,7 @@ inline std::vector<std::string> input_names(const Ort::Session& session) {
   return names;
 }
 
-/// Throw where a graph reads something that its metadata do not have: `rest` is what it may read besides the inputs.
+/// Throw if a graph has inputs that are not in the metadata; `rest` are the names allowed in addition.
 inline void check_graph(const std::string& path, const Ort::Session& session, const Metadata& metadata,
                         const std::vector<std::string>& rest = {}) {
   for (const std::string& name : input_names(session))
@@ -139,18 +140,18 @@ inline void check_graph(const std::string& path, const Ort::Session& session, co
       fail(Code::invalid_file, path, " reads \"", name, "\", of which its metadata say nothing");
 }
 
-/// A view of an array for ONNX Runtime, which takes inputs without const but does not write to them.
+/// A view of an array for ONNX Runtime, whose inputs are not const, although it does not write to them.
 inline Ort::Value view(std::span<const float> values, std::span<const std::int64_t> shape) {
   const Ort::MemoryInfo memory = Ort::MemoryInfo::CreateCpu(OrtArenaAllocator, OrtMemTypeDefault);
   return Ort::Value::CreateTensor<float>(memory, const_cast<float*>(values.data()), values.size(), shape.data(),
                                          shape.size());
 }
 
-/// The inputs of a call, checked, by name. Refers to the arrays of the call, which must outlive it.
+/// The checked inputs of a call, by name. They refer to the arrays of the call, which must outlive them.
 class OnnxInputs {
  public:
-  /// Throws `Error`: invalid_shape, invalid_value where an input does not fit the metadata, invalid_argument where one
-  /// is missing or not taken.
+  /// Throws `Error`: invalid_shape, invalid_value if an input does not fit the metadata, invalid_argument if one is
+  /// missing or unknown.
   OnnxInputs(const Metadata& metadata, const OnnxCall& call) {
     check(metadata, call);
     const std::int64_t batch = call.shape[0];
@@ -172,7 +173,7 @@ class OnnxInputs {
   OnnxInputs(const OnnxInputs&) = delete;
   OnnxInputs& operator=(const OnnxInputs&) = delete;
 
-  /// Sizes that the symbols of the metadata have in this call.
+  /// Values of the symbols of the metadata in this call.
   const Sizes& sizes() const { return sizes_; }
 
   /// The input of that name, or null.

@@ -1,4 +1,4 @@
-// The SHA-256 of a file, by which an artefact in several files, or one without checksums, tells damage.
+// SHA-256, for artefacts whose file format has no checksums.
 #pragma once
 
 #include <array>
@@ -48,7 +48,7 @@ inline std::string sha256(std::string_view bytes) {
   const auto* data = reinterpret_cast<const unsigned char*>(bytes.data());
   const std::size_t whole = bytes.size() / 64;
   for (std::size_t k = 0; k < whole; ++k) sha256_block(state, data + 64 * k);
-  // what is left, a one, zeros, and the length in bits
+  // the rest, a one bit, zeros, and the length in bits
   std::array<unsigned char, 128> tail{};
   const std::size_t left = bytes.size() - 64 * whole, size = left < 56 ? 64 : 128;
   for (std::size_t k = 0; k < left; ++k) tail[k] = data[64 * whole + k];

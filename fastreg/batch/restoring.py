@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import dataclasses
-import itertools
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
 import torch
 
 from fastreg.io.images import Image
-from fastreg.io.stacks import Stack
+from fastreg.io.stacks import Pages, Stack
 from fastreg.parts import digest
 from fastreg.restorer import Restorer
 from fastreg.tasks import estimate, shown, solve
@@ -41,21 +40,31 @@ def restore_image(restorer: Restorer, image: Image, sigma: float) -> Image:
     return _restore(restorer, [image], [sigma])[0]
 
 
-def restore_stack(restorer: Restorer, stack: Stack, sigmas: Sequence[float]) -> Stack:
-    """Restore every plane of a stack like an image of its own, several in one solve; `sigmas` has a number for each.
+def restore_stack(restorer: Restorer, stack: Stack | Pages, sigmas: Sequence[float]) -> Stack | Pages:
+    """Restore every image of a stack by itself, several in one solve; `sigmas` has a number for each.
 
     Raises
     ------
     ValueError
         As `restore_image`.
     """
-    height, width = (stack.samples.shape[stack.axes.index(axis)] for axis in "YX")
-    count = max(1, _AT_ONCE[restorer.device.type] // (height * width))
-    planes = zip(stack.images(), sigmas, strict=True)
-    batches = iter(lambda: list(itertools.islice(planes, count)), [])
-    return stack.replaced(
-        plane for batch in batches for plane in _restore(restorer, [y for y, _ in batch], [sigma for _, sigma in batch])
-    )
+    at_once = _AT_ONCE[restorer.device.type]
+    batches = _batches(zip(stack.images(), sigmas, strict=True), at_once)
+    return stack.replaced(image for batch in batches for image in _restore(restorer, *zip(*batch, strict=True)))
+
+
+def _batches(pairs: Iterable[tuple[Image, float]], pixels: int) -> Iterator[list[tuple[Image, float]]]:
+    """Images and noise levels in groups of one size, with so many pixels at most, or of one image."""
+    group: list[tuple[Image, float]] = []
+    for image, sigma in pairs:
+        shape = image.pixels.shape
+        full = (len(group) + 1) * shape[1] * shape[2] > pixels
+        if group and (full or group[0][0].pixels.shape != shape):
+            yield group
+            group = []
+        group.append((image, sigma))
+    if group:
+        yield group
 
 
 def noise_levels(restorer: Restorer, images: Iterable[Image]) -> list[float]:

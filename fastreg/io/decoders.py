@@ -157,7 +157,7 @@ def decode_tiff(data: bytes, max_pixels: int = MAX_PIXELS) -> Decoded:
         described = metadata.from_directory(tags)
         lossy = int(page.compression) in _LOSSY
         if page.photometric in (3, 6) or page.bitspersample == 1:  # palettes, JPEG inside TIFF, black and white
-            return Decoded(_by_libtiff(data, max_pixels, tags), described, lossy=lossy)
+            return Decoded(by_libtiff(data, max_pixels, tags), described, lossy=lossy)
         if page.bitspersample not in (8, 16, 32, 64):
             raise ValueError(f"its samples have {page.bitspersample} bits, expected 8 or 16, or floating point")
         check_channels(page, page.samplesperpixel)
@@ -173,7 +173,7 @@ def decode_tiff(data: bytes, max_pixels: int = MAX_PIXELS) -> Decoded:
                 raise ValueError(
                     f"it is compressed with {page.compression.name}, which needs `pip install imagecodecs`"
                 ) from error
-            return Decoded(_by_libtiff(data, max_pixels, tags), described, lossy=lossy)
+            return Decoded(by_libtiff(data, max_pixels, tags), described, lossy=lossy)
         samples = np.moveaxis(samples, 0, -1) if page.axes == "SYX" else samples.reshape(*samples.shape[:2], -1)
         if page.photometric == 0:
             samples = np.invert(samples) if samples.dtype.kind == "u" else 1 - samples
@@ -233,7 +233,7 @@ def _pillow_metadata(info: dict[str, Any]) -> Metadata:
     )
 
 
-def _by_libtiff(data: bytes, max_pixels: int, tags: directories.Directory) -> np.ndarray:
+def by_libtiff(data: bytes, max_pixels: int, tags: directories.Directory) -> np.ndarray:
     """Decode a TIFF file with Pillow, which sees no tags but those of storage: neither does it turn the image."""
     if data[2:4] in (b"*\0", b"\0*"):
         stored = dataclasses.replace(tags.only(lambda tag: tag in _STORAGE), children={})

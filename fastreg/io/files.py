@@ -12,13 +12,13 @@ from fastreg.io import decoders, encoders, images, tiff_stacks
 from fastreg.io.atomic import replacing
 from fastreg.io.decoders import MAX_PIXELS
 from fastreg.io.images import Image, Limits
-from fastreg.io.stacks import EXAMPLES, Stack, check_axes
+from fastreg.io.stacks import EXAMPLES, Pages, Stack, check_axes
 
 #: White of a camera of 12 bits. Files hold its samples in 16 bits, and hardly ever so dark a picture of 16 bits.
 _DARK = 4095
 
 #: What a file holds.
-Picture = Image | Stack
+Picture = Image | Stack | Pages
 
 
 def read(
@@ -44,27 +44,21 @@ def read(
     """
     path = Path(path)
     try:
-        stack = None
+        found: Stack | Pages | None = None
         if path.suffix.lower() == ".npy":
-            stack = _from_npy(path, max_pixels, axes)
+            found = _from_npy(path, max_pixels, axes)
         elif path.is_file():
             with open(path, "rb") as file:
                 if file.read(4) in decoders.TIFF:
-                    stack = tiff_stacks.read(path, max_pixels, axes)
-        if stack is None:
+                    found = tiff_stacks.read(path, max_pixels, axes)
+        if found is None:
             image = images.read(path, complex_numbers, max_pixels, limits)
             if image.dtype == "uint16" and limits is None:
                 _check_white(round(float(image.pixels.max()) * 65535))
             return image
-        if stack.is_complex != complex_numbers:
-            raise ValueError(
-                f"its samples are {stack.samples.dtype}, expected {'complex' if complex_numbers else 'real'} numbers"
-            )
-        if stack.samples.dtype == np.uint16 and limits is None:
-            _check_white(int(stack.samples.max()))
-        if limits == "auto":
-            limits = images.span(stack.colours())
-        return dataclasses.replace(stack, limits=limits)
+        if isinstance(found, Pages):
+            return Pages(tuple(_in_units(part, complex_numbers, limits) for part in found.parts))
+        return _in_units(found, complex_numbers, limits)
     except Exception as error:  # decoders raise exceptions of many kinds for damaged files
         text = images.explain(error)
         raise ValueError(text if str(path) in text else f"cannot read {path}: {text}") from error
@@ -77,15 +71,27 @@ def write(image: Picture, path: str | os.PathLike[str]) -> tuple[str, ...]:
     path = Path(path)
     try:
         with replacing(path) as temporary:
-            if path.suffix.lower() == ".npy":
+            if path.suffix.lower() == ".npy" and isinstance(image, Stack):
                 np.save(temporary, image.samples)
                 described = ("description of the stack",) if image.layout.kind in ("imagej", "ome") else ()
                 return (*encoders.lost_in_npy(image.metadata), *described)
             if path.suffix.lower() in (".tif", ".tiff"):
                 return tiff_stacks.write(image, temporary)
-            raise ValueError(f"it holds {len(image)} images: expected an ending of .tif, .tiff or .npy")
+            raise ValueError(
+                f"it holds {len(image)} images: expected an ending of .tif, .tiff or, if they are of one size, .npy"
+            )
     except (OSError, ValueError) as error:
         raise ValueError(f"cannot write {path}: {images.explain(error)}") from error
+
+
+def _in_units(stack: Stack, complex_numbers: bool, limits: Limits | None) -> Stack:
+    """A stack whose samples have the given range; raises `ValueError` if they are of another kind."""
+    if stack.is_complex != complex_numbers:
+        wanted = "complex" if complex_numbers else "real"
+        raise ValueError(f"its samples are {stack.samples.dtype}, expected {wanted} numbers")
+    if stack.samples.dtype == np.uint16 and limits is None:
+        _check_white(int(stack.samples.max()))
+    return dataclasses.replace(stack, limits=images.span(stack.colours()) if limits == "auto" else limits)
 
 
 def _check_white(largest: int) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import itertools
 import math
 from collections.abc import Iterable, Iterator
 from typing import Any
@@ -22,9 +23,10 @@ EXAMPLES = (
 
 @dataclasses.dataclass(frozen=True)
 class Layout:
-    """How a TIFF file stores a stack: the `kind` of its description, arguments for tifffile, and what OME-XML says."""
+    """How a TIFF file stores a stack: `kind` of its description, BigTIFF or not, arguments for tifffile, what OME-XML says."""
 
     kind: str = "shaped"
+    big: bool = False
     options: dict[str, Any] = dataclasses.field(default_factory=dict)
     facts: dict[str, Any] = dataclasses.field(default_factory=dict)
 
@@ -60,9 +62,15 @@ class Stack:
         """Whether these are measurements of complex numbers."""
         return self.samples.dtype.kind == "c"
 
+    @property
+    def pixels(self) -> int:
+        """Pixels of all images together."""
+        return math.prod(size for size, axis in zip(self.samples.shape, self.axes, strict=True) if axis != "S")
+
     def stripped(self) -> Stack:
         """The stack without metadata, but for what says how its samples are to be shown, and what its dimensions are."""
-        layout = Layout("ome" if self.layout.kind == "ome" else "shaped", self.layout.options)
+        kind = "shaped" if self.layout.kind == "imagej" else self.layout.kind
+        layout = dataclasses.replace(self.layout, kind=kind, facts={})
         return dataclasses.replace(self, metadata=self.metadata.stripped(), layout=layout)
 
     def colours(self) -> np.ndarray:
@@ -114,8 +122,31 @@ class Stack:
             samples=array.transpose([order.index(axis) for axis in axes]),
             axes=axes,
             metadata=dataclasses.replace(first.metadata, orientation=self.metadata.orientation),
-            layout=Layout(self.layout.kind, options, ome.enlarged(self.layout.facts, scale)),
+            layout=dataclasses.replace(self.layout, options=options, facts=ome.enlarged(self.layout.facts, scale)),
         )
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Pages:
+    """Images of several sizes or types: the pages of a document, as stacks of those that follow each other and are alike."""
+
+    parts: tuple[Stack, ...]
+
+    def __len__(self) -> int:
+        return sum(len(part) for part in self.parts)
+
+    def images(self) -> Iterator[Image]:
+        """The pages in their order; raises `ValueError` as `Stack.images`."""
+        return itertools.chain.from_iterable(part.images() for part in self.parts)
+
+    def replaced(self, pages: Iterable[Image]) -> Pages:
+        """Other images in the place of these."""
+        left = iter(pages)
+        return Pages(tuple(part.replaced(itertools.islice(left, len(part))) for part in self.parts))
+
+    def stripped(self) -> Pages:
+        """The pages without metadata, as `Stack.stripped`."""
+        return Pages(tuple(part.stripped() for part in self.parts))
 
 
 def check_axes(axes: str, shape: tuple[int, ...], max_pixels: int) -> str:

@@ -189,11 +189,6 @@ def test_what_is_not_clear_is_asked_for(tmp_path):
     ):
         with pytest.raises(ValueError, match=reason):
             files.read(tmp_path / "a.npy", axes=axes)
-    with tifffile.TiffWriter(tmp_path / "sizes.tif") as file:
-        for height in (16, 17):
-            file.write(samples((height, 20)), metadata=None)
-    with pytest.raises(ValueError, match=r"2 series of images, \[16, 20\] and \[17, 20\]"):
-        files.read(tmp_path / "sizes.tif")
     tifffile.imwrite(tmp_path / "many.tif", samples((5, 16, 20)), photometric="minisblack")
     with pytest.raises(ValueError, match=r"5 images of 20 x 16 pixels, more than 1500 together.*--max-pixels"):
         files.read(tmp_path / "many.tif", max_pixels=1500)
@@ -239,6 +234,49 @@ def test_the_range_of_the_file(tmp_path):
     np.save(tmp_path / "flat.npy", np.full((16, 20), 7.0))
     with pytest.raises(ValueError, match="no range: all are 7"):
         files.read(tmp_path / "flat.npy", limits="auto")
+
+
+def test_pages_of_several_sizes_and_types(tmp_path):
+    pages = [
+        samples((16, 20), "uint8"),
+        samples((17, 20), "uint8"),
+        samples((17, 20), "uint16"),
+        samples((9, 8, 3), "uint8"),
+    ]
+    with tifffile.TiffWriter(tmp_path / "a.tif") as file:
+        for page in pages:
+            file.write(
+                page, metadata=None, resolution=(300, 300), photometric="rgb" if page.ndim == 3 else "minisblack"
+            )
+    document = files.read(tmp_path / "a.tif")
+    assert [image.pixels.shape for image in document.images()] == [(1, 16, 20), (1, 17, 20), (1, 17, 20), (3, 9, 8)]
+    assert files.write(document.replaced(document.images()), tmp_path / "b.tif") == ()
+    with tifffile.TiffFile(tmp_path / "b.tif") as file:
+        for before, after in zip(pages, file.pages, strict=True):
+            np.testing.assert_array_equal(after.asarray(), before)
+            assert after.tags["XResolution"].value == (300, 1)
+    with pytest.raises(ValueError, match=r"4 images: .* of one size, .npy"):
+        files.write(document, tmp_path / "b.npy")
+    with pytest.raises(ValueError, match="--max-pixels"):
+        files.read(tmp_path / "a.tif", max_pixels=900)
+
+
+@pytest.mark.parametrize(("mode", "compression"), [("P", None), ("1", "group4"), ("RGB", "jpeg"), ("L", "jpeg")])
+def test_pages_that_are_converted(tmp_path, mode, compression):
+    smooth = np.add.outer(np.arange(16), np.arange(20)) * 6
+    pages = [
+        Pillow.fromarray(np.stack([smooth, smooth + k, smooth], -1).astype(np.uint8)).convert(mode) for k in range(3)
+    ]
+    pages[0].save(tmp_path / "a.tif", save_all=True, append_images=pages[1:], compression=compression)
+    stack = files.read(tmp_path / "a.tif")
+    assert len(stack) == 3
+    for page, image in zip(pages, stack.images(), strict=True):
+        expected = np.asarray(page.convert("RGB" if mode == "P" else "L" if mode == "1" else mode)).reshape(16, 20, -1)
+        np.testing.assert_allclose(
+            image.pixels.transpose(1, 2, 0) * 255, expected, atol=6 if compression == "jpeg" else 1e-4
+        )
+    files.write(through(stack), tmp_path / "b.tif")
+    np.testing.assert_array_equal(files.read(tmp_path / "b.tif").samples, stack.samples)
 
 
 def test_compressions_that_need_pillow(tmp_path):

@@ -71,6 +71,18 @@ def corpus() -> dict[str, bytes]:
         "jpeg.tif": (picture, {"compression": "jpeg"}),
         "packbits.tif": (picture, {"compression": "packbits"}),
         "palette.tif": (picture.quantize(16), {}),
+        "pages-fax.tif": (
+            picture.convert("1"),
+            {"compression": "group4", "save_all": True, "append_images": [picture.rotate(90).convert("1")]},
+        ),
+        "pages-lzw.tif": (
+            picture,
+            {"compression": "tiff_lzw", "save_all": True, "append_images": [picture.rotate(90)]},
+        ),
+        "pages-jpeg.tif": (
+            picture,
+            {"compression": "jpeg", "save_all": True, "append_images": [picture.resize((9, 9))]},
+        ),
     }
     for name, (image, options) in saved.items():
         stream = io.BytesIO()
@@ -110,15 +122,16 @@ def check(name: str, data: bytes, folder: Path) -> tuple[bool, str]:
     started = time.perf_counter()
     try:
         picture = files.read(source, max_pixels=PIXELS, axes="TYX" if name.startswith("axes") else None)
-        planes = list(picture.images()) if isinstance(picture, Stack) else None
+        planes = None if isinstance(picture, images.Image) else list(picture.images())
     except ValueError as error:
         return False, f"its message is {str(error)!r}" if "\n" in str(error) else ""
     except BaseException as error:
         return False, f"reading raises {error!r}"
-    for suffix in images.SUFFIXES if planes is None else (".npy", ".tif"):
+    suffixes = images.SUFFIXES if planes is None else (".npy", ".tif") if isinstance(picture, Stack) else (".tif",)
+    for suffix in suffixes:
         path = folder / f"out{suffix}"
         try:
-            if isinstance(picture, Stack):
+            if not isinstance(picture, images.Image):
                 files.write(picture.replaced(planes or ()), path)
             else:
                 data, _ = encoders.encode(picture, suffix)

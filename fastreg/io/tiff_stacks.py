@@ -29,7 +29,8 @@ def read(path: Path, max_pixels: int, axes: str | None) -> Stack | Pages | None:
     # files of Micro-Manager and ScanImage are ordinary ones with further descriptions
     with tifffile.TiffFile(path, _multifile=False, is_mmstack=False, is_scanimage=False) as file:
         found = [series for series in file.series if not getattr(series.keyframe, "is_reduced", False)]
-        if axes is None and len(found) == 1 and found[0].axes in ("YX", "YXS", "SYX") and found[0].kind != "ome":
+        single = len(found) == 1 and found[0].axes in ("YX", "YXS", "SYX") and found[0].kind != "ome"
+        if not found or (single and axes is None):
             return None
         kinds = sorted({_KINDS.get(series.kind, series.kind) for series in found})
         if not set(kinds) <= set(_KINDS.values()) or (len(found) > 1 and kinds != ["plain"]):

@@ -11,7 +11,7 @@ import torch
 from fastreg import tasks
 from fastreg.arrays import restorers
 from fastreg.arrays.restorers import Settings
-from fastreg.io.images import DTYPES, noise_explains
+from fastreg.io.images import DTYPES, FLOAT_STEP, noise_explains
 
 
 class All(tasks.Options, Settings, total=False):
@@ -75,7 +75,7 @@ def restore(
     operator = tasks.make_operator(task, **options)
     level = tasks.noise_level(task, sigma, how.get("fidelity", "l2"))
     restorer = restorers.restorer(operator, options, how, pixels[0].size * operator.measurement().scale ** 2)
-    step = 1 / np.iinfo(dtype).max if dtype.kind == "u" else 1 / 255
+    step = 1 / np.iinfo(dtype).max if dtype.kind == "u" else FLOAT_STEP
     found = tasks.estimate(restorer, pixels, step) if level is None else level
     x = tasks.shown(restorer, tasks.solve(restorer, torch.from_numpy(pixels)[None], found))[0].numpy()
     samples = (x * np.float32(np.iinfo(dtype).max)).round() if dtype.kind == "u" else x

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import os
 from pathlib import Path
-from typing import Literal
+from typing import Literal, NamedTuple
 
 import numpy as np
 
@@ -26,9 +26,20 @@ _OVERSHOOT, _DEVIATIONS = 0.1, 8.0
 #: Allowed range of the samples of tiny images, whose noise cannot be estimated.
 _TINY_RANGE = (-1.0, 2.0)
 #: Step between grey levels that floating point numbers are taken to have: that of 16 bits.
-_FLOAT_STEP = 1 / 65535
+FLOAT_STEP = 1 / 65535
 #: Samples that mean black and white; ``auto``: the smallest and the largest one of the file.
 Limits = tuple[float, float] | Literal["auto"]
+
+
+class Sensor(NamedTuple):
+    """How a camera measured a mosaic, see `fastreg.io.raw`.
+
+    `pattern` has the colours of the upper-left 2 x 2 pixels; `to_srgb` leads from the colours of the camera to linear sRGB,
+    ``[3, 3]``, or is None if that is not known.
+    """
+
+    pattern: str
+    to_srgb: np.ndarray | None
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -51,6 +62,8 @@ class Image:
         Samples of the file that mean 0 and 1; if not given, 0 and the largest number of the type, or 1 in floating point.
     metadata
         What the file says of the picture; the orientation is already applied and no longer in it.
+    sensor
+        The sensor of a RAW file.
 
     Raises
     ------
@@ -64,6 +77,7 @@ class Image:
     premultiplied: bool = False
     limits: tuple[float, float] | None = None
     metadata: Metadata = dataclasses.field(default_factory=Metadata)
+    sensor: Sensor | None = None
 
     def __post_init__(self) -> None:
         shape = self.pixels.shape
@@ -93,7 +107,7 @@ class Image:
         """Distance of two neighbouring grey levels in units of [0, 1]."""
         kind = np.dtype(self.dtype)
         if kind.kind not in "iu":
-            return _FLOAT_STEP
+            return FLOAT_STEP
         low, high = self.limits or (0, np.iinfo(kind).max)
         return 1 / (high - low)
 

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from fastreg.operators.base import LinearOperator, Measurement
 from fastreg.operators.sampling import malvar
 
+#: Side of a mosaic on which a pattern can be judged.
+_SMALLEST = 32
 PATTERNS = ("rggb", "bggr", "grbg", "gbrg")
 
 
@@ -60,6 +63,24 @@ class Mosaic(LinearOperator):
         super().check(y)
         if min(y.shape[-2:]) < 3:
             raise ValueError(f"a mosaic has at least 3 x 3 pixels, got {y.shape[-2]} x {y.shape[-1]}")
+        if not torch.compiler.is_compiling() and min(y.shape[-2:]) >= _SMALLEST and self._contradicted_by(y):
+            others = [pattern for pattern in PATTERNS if (pattern[0] == "g") != (self.pattern[0] == "g")]
+            raise ValueError(
+                f"the pattern {self.pattern} does not fit the mosaic, whose green pixels are on the other diagonal: try "
+                f"{' or '.join(others)}"
+            )
+
+    def _contradicted_by(self, y: Tensor) -> bool:
+        """Whether the two kinds of pixels that are not green agree better than those that are.
+
+        Compared are their means over 16 x 16 pixels. The greens of photographs differ less than red and blue, if only by a little
+        where a picture is grey.
+        """
+        height, width = (side // 2 * 2 for side in y.shape[-2:])
+        means = F.avg_pool2d(F.pixel_unshuffle(y.detach()[..., :height, :width], 2), 8)
+        green, others = ([k for k in range(4) if (self.pattern[k] == "g") == which] for which in (True, False))
+        first, second = (float((means[:, a] - means[:, b]).abs().mean()) for a, b in (green, others))
+        return first > 2 * second + 0.01
 
     def colours(self, like: Tensor) -> Tensor:
         """Which colour is measured where: ones and zeros ``[3, H, W]`` for images of the size of `like`."""

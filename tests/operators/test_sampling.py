@@ -11,6 +11,7 @@ import torch
 
 from fastreg.compiled.samples import photograph
 from fastreg.operators import Blur, Downsample, FourierSampling, Mosaic, gaussian_psf
+from fastreg.operators.mosaic import PATTERNS
 from fastreg.operators.sampling import interpolate
 from tests.registry import random
 
@@ -166,3 +167,21 @@ def test_norm_of_a_blur(boundary: str) -> None:
         expected = torch.linalg.matrix_norm(operator(pixels).flatten(1), 2)
         assert expected * (1 - 1e-9) <= operator.norm <= 1.25 * expected
         assert boundary != "circular" or operator.norm == pytest.approx(expected)
+
+
+@pytest.mark.parametrize("name", ["astronaut", "coffee", "chelsea", "camera"])
+def test_a_pattern_with_green_on_the_other_diagonal_is_found(name: str) -> None:
+    from skimage import data
+
+    pixels = torch.from_numpy(np.atleast_3d(getattr(data, name)()) / np.float32(255)).permute(2, 0, 1)[None]
+    generator = torch.Generator().manual_seed(0)
+    for pattern in PATTERNS:
+        mosaic = Mosaic(pattern)
+        y = mosaic.observe(pixels.expand(-1, 3, -1, -1)[..., :251, :250], 0.05, generator)
+        for other in PATTERNS:
+            if name == "camera" or (other[0] == "g") == (pattern[0] == "g"):  # grey, or green where it should be
+                Mosaic(other).check(y)
+                continue
+            with pytest.raises(ValueError, match=f"{other} does not fit .* try (.* or )?{pattern}"):
+                Mosaic(other).check(y)
+    Mosaic("rggb").check(torch.rand(1, 1, 64, 64, generator=generator))

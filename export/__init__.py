@@ -1,4 +1,4 @@
-"""A restorer as one file, or a folder for Triton Inference Server, proven against the eager solve before it lands."""
+"""Exporting a restorer to one file or a folder (an artefact), which is compared with the eager solve before it is kept."""
 
 from fastreg.compiled.gates import Report
 from fastreg.export.exporting import Exported, export

@@ -1,4 +1,4 @@
-"""AOTInductor packages: the solve as machine code in a zip file."""
+"""AOTInductor packages: the solve as machine code in a ZIP file."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ from fastreg.export import metadata, programs
 from fastreg.export.formats import Bundle, Metadata, Run
 from fastreg.kernels.precision import isolated
 
-#: What the C++ loader reads the strings of get_metadata() from.
+#: The member that the C++ function get_metadata() reads.
 _MEMBER = "_metadata.json"
-#: CPU flags that each name of AOTI_CPU_ISA stands for.
+#: CPU flags for each name in AOTI_CPU_ISA.
 _FLAGS = {
     "AVX2": ("avx2", "fma3"),
     "AVX512": ("avx512_f", "avx512_bw", "avx512_dq", "avx512_vl"),
@@ -29,17 +29,17 @@ _FLAGS = {
 
 
 def write(bundle: Bundle, path: Path) -> None:
-    """Compile the solve; iterations stay a loop, so that the time to compile does not depend on their number."""
+    """Compile the solve. Iterations remain a loop, so that compiling does not take longer for more of them."""
     restorer = programs.with_operator(bundle.restorer, bundle.restorer.operator.without_complex())
     settings = {"aot_inductor.metadata": {metadata.KEY: metadata.dump(bundle.metadata)}}
     with isolated(bundle.options.precision == "tf32"), warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        program = programs.trace(bundle, programs.Loop(restorer))  # which kernels it holds depends on the precision
+        program = programs.trace(bundle, programs.Loop(restorer))  # the choice of kernels depends on the precision
         torch._inductor.aoti_compile_and_package(program, package_path=str(path), inductor_configs=settings)
 
 
 def stamp(path: Path, description: Metadata) -> None:
-    """Rewrite the members with the metadata; the machine code is copied as it is."""
+    """Replace the metadata; the machine code is copied unchanged."""
     written = path.with_name(path.name + ".stamped")
     try:
         with zipfile.ZipFile(path) as source, zipfile.ZipFile(written, "w", zipfile.ZIP_STORED) as target:
@@ -54,7 +54,7 @@ def stamp(path: Path, description: Metadata) -> None:
 
 
 def open(path: Path, device: str | None) -> tuple[Metadata, Run]:
-    """Load a package after checking in its metadata that it can run on this machine."""
+    """Load a package, after checking its metadata and that it can run on this machine."""
     strings = _strings(path)
     description = metadata.parse(strings.get(metadata.KEY), path)
     built_for = description["device"]
@@ -62,7 +62,7 @@ def open(path: Path, device: str | None) -> tuple[Metadata, Run]:
         raise ValueError(f"{path} was compiled for {built_for}, it cannot run on {device}")
     _check_machine(path, strings, built_for)
     try:
-        # what C++ uses, too; torch._inductor.aoti_load_package would import the whole compiler, which takes seconds
+        # the loader of C++; torch._inductor.aoti_load_package would import the whole compiler, which takes seconds
         package = torch._C._aoti.AOTIModelPackageLoader(str(path), "model", False, 1, -1)
     except Exception as error:
         raise ValueError(f"torch {torch.__version__} cannot load {path}: {str(error).splitlines()[0]}") from error
@@ -77,7 +77,7 @@ def open(path: Path, device: str | None) -> tuple[Metadata, Run]:
 
 
 def _strings(path: Path) -> dict[str, str]:
-    """The strings that get_metadata() of the C++ loader gives, read without running anything of the package."""
+    """The strings that get_metadata() returns in C++, read without running code of the package."""
     try:
         with zipfile.ZipFile(path) as file:
             if any(member.compress_type != zipfile.ZIP_STORED for member in file.infolist()):
@@ -87,7 +87,7 @@ def _strings(path: Path) -> dict[str, str]:
                 raise ValueError(f"{path} is damaged: the checksum of {broken} is wrong")
             names = [name for name in file.namelist() if name.endswith(_MEMBER)]
             texts = [file.read(name) for name in names]
-    except (zipfile.BadZipFile, OSError, EOFError, RuntimeError) as error:  # the last where entries are encrypted
+    except (zipfile.BadZipFile, OSError, EOFError, RuntimeError) as error:  # RuntimeError if entries are encrypted
         raise ValueError(f"{path} is not a whole .pt2 package: {error}") from error
     for text in texts:
         try:
@@ -100,7 +100,7 @@ def _strings(path: Path) -> dict[str, str]:
 
 
 def _check_machine(path: Path, strings: dict[str, str], device: str) -> None:
-    """Raise `ValueError` if the machine code is for another machine: running it would end the process."""
+    """Raise `ValueError` if the code was compiled for another machine: running it would terminate the process."""
     machine = strings.get("AOTI_MACHINE", platform.machine())
     if machine != platform.machine():
         raise ValueError(f"{path} was compiled for {machine}, this machine is {platform.machine()}")

@@ -1,4 +1,4 @@
-"""The images on which an artefact is judged: photographs and noise of several sizes, with the results of the eager solve."""
+"""The calls on which an artefact is compared with the eager solve: photographs and noise of several sizes."""
 
 from __future__ import annotations
 
@@ -16,19 +16,19 @@ from fastreg.models import WeightRule
 from fastreg.operators import gaussian_psf
 from fastreg.restorer import Restorer
 
-#: Weight if the restorer has no rule: any value will do, since both solves use the same.
+#: Weight if the restorer has no rule; both solves use the same value.
 _WEIGHT = 0.2
 
 
 def make(restorer: Restorer, metadata: Metadata) -> list[Sample]:
-    """Cases for every remainder of the sides modulo three, batches of one and three, and the ends of the range of sigma.
+    """Calls with sides of every remainder modulo three, batches of one and three, and the ends of the range of sigma.
 
     Parameters
     ----------
     restorer
         A restorer in float32.
     metadata
-        Metadata of an artefact with the same inputs, which limit the sizes.
+        Metadata of an artefact, whose inputs limit the sizes.
     """
     spec = metadata["inputs"][0]
     low, most = spec["min"][2:], spec["max"][0]
@@ -90,7 +90,7 @@ def degrade(
 def _mask(spec: dict[str, Any], batch: int, height: int, width: int, seed: int, generator: torch.Generator) -> Tensor:
     mask = (torch.rand(batch, spec["shape"][1], height, width, generator=generator, dtype=torch.float32) > 0.5).float()
     if seed % 2:
-        mask[..., 4:9, 3:11] = 0  # a hole, not only single missing pixels
+        mask[..., 4:9, 3:11] = 0  # a hole in addition to single missing pixels
     return mask
 
 

@@ -1,4 +1,4 @@
-"""Checks of metadata that were read from a file, so that the code that uses them can rely on their form."""
+"""Validation of metadata that were read from a file."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _FIRST = [("y", "measurement"), ("sigma", "noise level"), ("weight", "weight")]
 
 
 def check(metadata: dict[str, Any]) -> None:
-    """Raise `ValueError`, naming the entry that is wrong, unless metadata have the form that an export writes."""
+    """Raise `ValueError` with the name of the wrong entry unless the metadata are valid."""
     for key in ("format", "device", "task", "precision"):
         if not isinstance(metadata[key], str):
             _wrong(key, metadata[key], "a string")

@@ -1,4 +1,4 @@
-"""Making an artefact: it is written to a temporary path, loaded, compared, and only then moved to its place."""
+"""Exporting: an artefact is written to a temporary path, loaded, compared, and only then moved to its final path."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ class Exported:
     Parameters
     ----------
     path, format
-        Its place and its format.
+        Where it was written, and its format.
     size
         Its size in bytes; for a folder, the sum of all files.
     seconds
@@ -55,7 +55,7 @@ def export(
     options: Options | None = None,
     cases: Sequence[Sample] | None = None,
 ) -> Exported:
-    """Write a restorer as an artefact, which runs without the code of fastreg, and in C++ without Python.
+    """Write a restorer as an artefact, which runs without fastreg and, in C++, without Python.
 
     The artefact is loaded and compared with the eager float32 solve on photographs and noise, for several sizes, batches and
     noise levels. If the difference is outside the gates (`fastreg.compiled.gates`), nothing is written to `path`.
@@ -112,7 +112,7 @@ def export(
 
 
 def check(restorer: Restorer, path: Path, format: str, options: Options) -> None:
-    """Raise the error of `export`, before anything is computed, if it cannot succeed."""
+    """Raise the error that `export` would raise, as far as it is known without computing anything."""
     row = formats.find(format)
     _check_restorer(restorer, row, options)
     _check_target(path, row)
@@ -128,7 +128,7 @@ def _check_restorer(restorer: Restorer, row: Format, options: Options) -> None:
     if device == "cpu" and options.precision == "bf16" and not cpu_has_bf16():
         raise ValueError("this CPU has no bf16 instructions: an artefact in bf16 would be slower than 'ieee'")
     for name, value in restorer.state_dict().items():
-        if name.startswith("weight_rule."):  # it is written to the metadata, not compiled
+        if name.startswith("weight_rule."):  # part of the metadata, not of the program
             continue
         if value.is_floating_point() and str(value.dtype) != "torch.float32":
             raise ValueError(f"a restorer is exported from float32, but its {name} is {value.dtype}")
@@ -161,7 +161,7 @@ def _check_target(path: Path, row: Format) -> None:
 
 @contextlib.contextmanager
 def _landing(path: Path, row: Format) -> Iterator[Path]:
-    """A temporary path beside `path` that takes its place when the block ends without an exception."""
+    """A temporary path, which replaces `path` when the block ends without an exception."""
     if row.suffix:
         with replacing(path) as temporary:
             yield temporary

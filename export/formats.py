@@ -1,4 +1,4 @@
-"""The table of formats: the name of each, the devices it runs on, its options, and the module that writes and reads it."""
+"""The table of formats: name, devices, precisions, options, and the module that writes and reads it."""
 
 from __future__ import annotations
 
@@ -13,18 +13,18 @@ from torch import Tensor
 
 from fastreg.restorer import Restorer
 
-#: A loaded program: the inputs in the order of the metadata, and the restored image.
+#: A loaded program: from the inputs, in the order of the metadata, to the restored image.
 Run = Callable[[Sequence[Tensor]], Tensor]
 Metadata = dict[str, Any]
 
 
 class ExportError(ValueError):
-    """The artefact does not agree with the eager solve, or could not be made."""
+    """The artefact does not agree with the eager solve, or could not be exported."""
 
 
 @dataclasses.dataclass(frozen=True)
 class Options:
-    """Options of an export. A format refuses options that it does not take (`Format.options`).
+    """Options of an export. A format refuses options that it does not support (`Format.options`).
 
     Parameters
     ----------
@@ -39,7 +39,7 @@ class Options:
     opset
         ONNX operator set.
     instances
-        Copies of the model that Triton Inference Server runs side by side.
+        Instances of the model in Triton Inference Server.
 
     Raises
     ------
@@ -69,7 +69,7 @@ class Options:
 
 @dataclasses.dataclass(frozen=True)
 class Bundle:
-    """What a format needs to write an artefact.
+    """The arguments of `Backend.write`.
 
     Parameters
     ----------
@@ -87,7 +87,7 @@ class Bundle:
 
 
 class Backend(Protocol):
-    """The functions of the module of a format."""
+    """What writes and reads a format: a module, or an object."""
 
     def write(self, bundle: Bundle, path: Path) -> None:
         """Write the artefact to a path that does not exist yet."""
@@ -135,7 +135,7 @@ class Format:
         return getattr(result, name) if name else result  # type: ignore[no-any-return]
 
     def check(self, device: str, options: Options) -> None:
-        """Raise `ValueError` if the format does not run on a device, does not take an option, or lacks a package."""
+        """Raise `ValueError` if the device or an option is not supported, or a package is missing."""
         if device not in self.precisions:
             raise ValueError(f"the format {self.name} runs on {' and '.join(self.precisions)}, not on {device}")
         for field in dataclasses.fields(options):

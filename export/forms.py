@@ -1,4 +1,4 @@
-"""Sizes of tensors as forms of the sizes B, H, W of an observation: numbers, or texts such as ``2H``, ``H+6``, ``2W-1``."""
+"""Sizes of tensors as affine functions of the sizes B, H, W of an observation, such as ``2H``, ``H+6``, ``2W-1``."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ _FORM = re.compile(r"([1-9]\d{0,3})?([BHW])([+-]\d{1,6})?")
 
 
 class Form(NamedTuple):
-    """An affine form: scale times the size that the symbol stands for, plus an offset."""
+    """An affine function of one size: scale * symbol + offset."""
 
     scale: int
     symbol: str
@@ -24,19 +24,19 @@ class Form(NamedTuple):
         return f"{self.scale if self.scale != 1 else ''}{self.symbol}{f'{self.offset:+d}' if self.offset else ''}"
 
     def __call__(self, size: Any) -> Any:
-        """The value for a number, or for a dimension of `torch.export`."""
+        """The value for a size, a number or a dimension of `torch.export`."""
         scaled = self.scale * size if self.scale != 1 else size
         return scaled + self.offset if self.offset else scaled
 
 
 def parse(text: str) -> Form | None:
-    """The form that a text stands for, or None."""
+    """The form in a text, or None if it is not one."""
     found = _FORM.fullmatch(text)
     return Form(int(found[1] or 1), found[2], int(found[3] or 0)) if found else None
 
 
 def resolve(shape: Sequence[Dimension], sizes: Mapping[str, Any]) -> list[Any]:
-    """The sizes that a shape has where B, H, W have values."""
+    """A shape with values in place of B, H, W."""
     result: list[Any] = []
     for size in shape:
         form = parse(size) if isinstance(size, str) else None
@@ -45,19 +45,19 @@ def resolve(shape: Sequence[Dimension], sizes: Mapping[str, Any]) -> list[Any]:
 
 
 def stored(spec: Mapping[str, Any], y: Tensor) -> list[int]:
-    """Shape in memory of a tensor of the metadata, for an observation ``[B, C, H, W]`` or ``[B, C, H, W, 2]``.
+    """Shape in memory of a tensor in the metadata, for an observation ``[B, C, H, W]`` or ``[B, C, H, W, 2]``.
 
-    Complex tensors are kept as float32 with a trailing axis of two, the real and the imaginary part.
+    Complex tensors are stored as float32 with a last axis of two, the real and the imaginary part.
     """
     shape: list[int] = resolve(spec["shape"], {"B": y.shape[0], "H": y.shape[2], "W": y.shape[3]})
     return [*shape, 2] if is_complex(spec) else shape
 
 
 def empty(spec: Mapping[str, Any], y: Tensor) -> Tensor:
-    """Memory for a tensor of the metadata."""
+    """An empty tensor for one in the metadata."""
     return torch.empty(stored(spec, y), dtype=torch.float32, device=y.device)
 
 
 def is_complex(spec: Mapping[str, Any]) -> bool:
-    """Whether a tensor of the metadata is complex."""
+    """Whether a tensor in the metadata is complex."""
     return bool(spec["dtype"] == "complex64")

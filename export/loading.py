@@ -1,4 +1,4 @@
-"""Using an artefact in Python: it is called like a Restorer, and everything is checked before the program runs."""
+"""Using an artefact in Python: it is called like a `Restorer`, and checks its arguments."""
 
 from __future__ import annotations
 
@@ -138,7 +138,7 @@ class Artefact:
 
 
 def _prepared_psf(spec: dict[str, Any], psf: Any, y: Tensor) -> Tensor:
-    """A PSF as the program takes it: with a sum of one, padded with zeros to a square."""
+    """A PSF as input of the program: divided by its sum and padded with zeros to a square."""
     name, side = spec["name"], spec["shape"][0]
     values = as_numbers(psf, name)
     if values.ndim != 2 or max(values.shape) > side:
@@ -149,7 +149,7 @@ def _prepared_psf(spec: dict[str, Any], psf: Any, y: Tensor) -> Tensor:
 
 
 def _prepared_mask(spec: dict[str, Any], mask: Any, y: Tensor) -> Tensor:
-    """A mask as the program takes it: one for each entry of the batch."""
+    """A mask as input of the program: one for each entry of the batch."""
     name = spec["name"]
     values = as_numbers(mask, name).float()
     batch, channels, height, width = forms.stored(spec, y)
@@ -197,7 +197,7 @@ def load(path: str | os.PathLike[str], device: str | None = None) -> Artefact:
 
 
 def _format_of(path: Path) -> str:
-    """The format of a file or folder, recognised by its first bytes or its files."""
+    """The format of a file or folder, by its first bytes or its files."""
     if path.is_dir():
         if (path / "fastreg.json").is_file():
             return "onnx-step"

@@ -1,4 +1,4 @@
-"""The metadata of an artefact: one JSON object, the same in every format, which describes its parts, inputs and outputs."""
+"""The metadata of an artefact: one JSON object, equal for all formats, with its parts, inputs and outputs."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ _REQUIRED = (
 
 
 def build(restorer: Restorer, format_name: str, options: Options) -> Metadata:
-    """Describe the artefact to be made of a restorer; its parity report is added later.
+    """The metadata of an artefact of a restorer, without the parity report, which is added later.
 
     Raises
     ------
@@ -90,18 +90,18 @@ def parse(text: str | bytes | None, path: Path) -> Metadata:
 
 
 def dump(metadata: Metadata) -> str:
-    """The JSON text that is put into the artefact."""
+    """The metadata as JSON text."""
     return json.dumps(metadata, allow_nan=False)
 
 
 def weight_rule(metadata: Metadata) -> WeightRule | None:
-    """The rule that gives the weight if a call gives none."""
+    """The rule for the weight, which is used if a call gives no weight."""
     rule = metadata.get("weight_rule")
     return WeightRule(rule["pairs"], rule["exponent"]) if rule else None
 
 
 def padded_psf(psf: torch.Tensor, side: int) -> torch.Tensor:
-    """A PSF in a square of zeros, its centre ``(height // 2, width // 2)`` at ``(side // 2, side // 2)``."""
+    """A PSF padded with zeros to a square, with its centre ``(height // 2, width // 2)`` at ``(side // 2, side // 2)``."""
     height, width = psf.shape
     top, left = side // 2 - height // 2, side // 2 - width // 2
     return torch.nn.functional.pad(psf, (left, side - width - left, top, side - height - top)).contiguous()

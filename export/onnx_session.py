@@ -1,4 +1,4 @@
-"""What the ONNX formats share: making a graph, its metadata, and a session that runs it on its device."""
+"""ONNX graphs, their metadata, and sessions of ONNX Runtime; shared by the ONNX formats."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ _PROVIDERS = {"cpu": "CPUExecutionProvider", "cuda": "CUDAExecutionProvider"}
 def save(program: ExportedProgram, inputs: Sequence[str], outputs: Sequence[str], path: Path, opset: int) -> None:
     """Translate a program to ONNX.
 
-    The optimiser of the exporter is off: it treats constants below 1e-8 as zero and deletes their addition.
+    The optimiser of the exporter is off, since it treats constants below 1e-8 as zero.
 
     Raises
     ------
@@ -60,7 +60,7 @@ def save(program: ExportedProgram, inputs: Sequence[str], outputs: Sequence[str]
 
 
 def stamp(path: Path, description: Metadata) -> None:
-    """Put metadata into an ONNX file, with a checksum of its bytes: the format has none, and would take a damaged weight."""
+    """Write the metadata of an ONNX file, with a checksum of its bytes: the format has none, so damage would go unnoticed."""
     import onnx
 
     model = onnx.load(str(path))
@@ -72,7 +72,7 @@ def stamp(path: Path, description: Metadata) -> None:
 
 
 def check_file(path: Path) -> None:
-    """Raise `ValueError` if a file does not have the checksum in its metadata, whose own digits count as zeros."""
+    """Raise `ValueError` unless a file matches its checksum, which is computed with zeros in place of its own digits."""
     try:
         data = path.read_bytes()
     except OSError as error:
@@ -86,12 +86,12 @@ def check_file(path: Path) -> None:
 
 
 def description_of(session: Any, path: Path) -> Metadata:
-    """The metadata in the file of a session."""
+    """The metadata of a session's file."""
     return metadata.parse(session.get_modelmeta().custom_metadata_map.get(metadata.KEY), path)
 
 
 def session(path: Path, device: str, precision: str = "ieee") -> Any:
-    """A session with all graph optimisations, on the provider of a device and no other.
+    """A session with all graph optimisations, on the provider of one device only.
 
     Raises
     ------
@@ -111,7 +111,7 @@ def session(path: Path, device: str, precision: str = "ieee") -> Any:
     settings.log_severity_level = 3
     arguments = {"use_tf32": "1" if precision == "tf32" else "0"} if device == "cuda" else {}
     try:
-        # without the fallback, which would start a session again on the CPU if it fails
+        # without the fallback, which would retry on the CPU after a failure
         result = onnxruntime.InferenceSession(
             str(path), settings, providers=[(provider, arguments)], enable_fallback=False
         )
@@ -136,13 +136,13 @@ def open_file(path: Path, device: str | None) -> tuple[Metadata, Any]:
 
 
 def bind(binding: Any, name: str, value: Tensor, output: bool = False) -> None:
-    """Let a session read from, or write to, the memory of a contiguous tensor."""
+    """Bind the memory of a contiguous tensor as an input or output of a session."""
     where = (value.device.type, value.device.index or 0, np.float32, list(value.shape), value.data_ptr())
     (binding.bind_output if output else binding.bind_input)(name, *where)
 
 
 def run(session: Any, inputs: dict[str, Tensor], outputs: dict[str, Tensor]) -> None:
-    """Run once, without copies."""
+    """Run a session without copies."""
     binding = session.io_binding()
     for value in session.get_inputs():
         bind(binding, value.name, inputs[value.name])
@@ -153,20 +153,20 @@ def run(session: Any, inputs: dict[str, Tensor], outputs: dict[str, Tensor]) -> 
 
 
 def settle(like: Tensor) -> None:
-    """Wait until torch has written what a session is to read: it works on a stream of its own."""
+    """Wait for torch, since sessions run on another CUDA stream."""
     if like.is_cuda:
         torch.cuda.current_stream(like.device).synchronize()
 
 
 def _stride(x: Any, dim: int) -> Any:
-    """Stride of a contiguous tensor; torch.export sometimes names a size by it, and ONNX has no strides."""
+    """Stride of a contiguous tensor. torch.export sometimes expresses a size by a stride, and ONNX has no strides."""
     from onnxscript import opset18
 
     return opset18.ReduceProd(opset18.Shape(x, start=dim + 1), keepdims=0)
 
 
 def _rename(graph: Any, old: Sequence[str], new: Sequence[str]) -> None:
-    """Rename values of the outermost graph, wherever they are used."""
+    """Rename values of the outermost graph everywhere."""
     if len(old) != len(new):
         raise ExportError(f"the exported graph has the values {list(old)}, expected {list(new)}")
     table = dict(zip(old, new, strict=True))
@@ -187,7 +187,7 @@ def _rename(graph: Any, old: Sequence[str], new: Sequence[str]) -> None:
 
 
 def _strip(graph: Any) -> None:
-    """Drop stack traces and shapes of intermediate values: half of the file, and no use at run time."""
+    """Remove stack traces and shapes of intermediate values: half of the file, and not needed to run it."""
     for part in (graph, *_graphs(graph)):
         del part.value_info[:]
         del part.metadata_props[:]
@@ -217,7 +217,7 @@ def _graphs(graph: Any) -> Iterator[Any]:
 
 @contextlib.contextmanager
 def _quiet() -> Iterator[None]:
-    """Silence the exporter, which reports its progress and every optional package that it did not find."""
+    """Silence the exporter, which prints its progress and the optional packages that are missing."""
     logger = logging.getLogger("torch.onnx")
     level = logger.level
     logger.setLevel(logging.ERROR)

@@ -1,8 +1,9 @@
-"""ONNX in three graphs, start, one iteration and result: the host loops, so that CUDA graphs and TensorRT can take the iteration.
+"""Three ONNX graphs, for the start, one iteration and the result: the caller loops, and can use CUDA graphs or TensorRT.
 
-The folder holds ``start.onnx``, ``step.onnx``, ``result.onnx`` and ``fastreg.json``, whose entry ``files`` has their SHA-256.
-All take the inputs of the metadata; ``step`` also ``row``, one row of the schedule, and the state, and returns ``next_`` and the
-name of each tensor of the state (``state_x``, ``next_state_x``); ``start`` returns the state, and ``result`` takes it.
+The folder has ``start.onnx``, ``step.onnx``, ``result.onnx`` and ``fastreg.json``, whose entry ``files`` gives their SHA-256. The
+inputs of all graphs are those of the metadata. ``start`` returns the state. ``step`` also takes the state and ``row``, one row of
+the schedule, and returns the next state, whose names are prefixed with ``next_`` (``state_x``, ``next_state_x``). ``result`` also
+takes the state.
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ _GRAPHS = ("start", "step", "result")
 
 
 def write(bundle: Bundle, path: Path) -> None:
-    """Make the folder."""
+    """Write the folder."""
     path.mkdir()
     restorer, description = programs.without_fourier(bundle.restorer), bundle.metadata
     given = [spec["name"] for spec in description["inputs"]]
@@ -76,7 +77,7 @@ def open(path: Path, device: str | None) -> tuple[Metadata, Run]:
 
 
 class Driver:
-    """Runs the schedule over the graphs, with the state in two sets of buffers that are read and written in turn."""
+    """Runs the graphs, with the state in two sets of buffers that are read and written alternately."""
 
     def __init__(self, description: Metadata, sessions: dict[str, Any]) -> None:
         self.description = description
@@ -91,7 +92,7 @@ class Driver:
         row = torch.empty_like(self.schedule[0])
         onnx_session.run(self.sessions["start"], given, ping)
         step = self.sessions["step"]
-        # bound once: only the row changes, in place, so that the addresses are those a CUDA graph has recorded
+        # bound once; only the row changes, in place, so that a CUDA graph can be replayed
         forth, back = (_bound(step, {**given, "row": row}, *pair) for pair in ((ping, pong), (pong, ping)))
         for k in range(len(self.schedule)):
             row.copy_(self.schedule[k])
@@ -108,7 +109,7 @@ class Driver:
 
 
 def _bound(step: Any, given: dict[str, Tensor], source: dict[str, Tensor], target: dict[str, Tensor]) -> Any:
-    """A binding that reads the state from one set of buffers and writes it to another."""
+    """A binding that reads the state from one set of buffers and writes it to the other."""
     binding = step.io_binding()
     for value in step.get_inputs():
         onnx_session.bind(binding, value.name, {**given, **source}[value.name])

@@ -13,13 +13,13 @@ from fastreg.restorer import Restorer
 
 
 class Whole:
-    """The `Backend` of a kind of program."""
+    """The `Backend` for one kind of program."""
 
     def __init__(self, program: Callable[[Restorer], nn.Module]) -> None:
         self.program = program
 
     def write(self, bundle: Bundle, path: Path) -> None:
-        """Make the file, with its metadata."""
+        """Write the file with its metadata."""
         inputs, outputs = ([spec["name"] for spec in bundle.metadata[key]] for key in ("inputs", "outputs"))
         traced = programs.trace(bundle, self.program(programs.without_fourier(bundle.restorer)))
         onnx_session.save(traced, inputs, outputs, path, bundle.options.opset)
@@ -46,7 +46,7 @@ class Whole:
         return description, run
 
 
-#: A short file that is made fast.
+#: A small file, which is exported quickly.
 LOOP = Whole(programs.Loop)
-#: For runtimes that do not take a Loop.
+#: For runtimes without Loop.
 UNROLLED = Whole(programs.Unrolled)

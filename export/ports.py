@@ -1,4 +1,4 @@
-"""What goes into an artefact and what comes out: names, shapes, limits and contents, from what the parts say of themselves."""
+"""Inputs, outputs and state of an artefact: names, shapes, limits and contents."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from fastreg.restorer import Restorer
 
 Port = dict[str, Any]
 _DTYPES = {torch.float32: "float32", torch.complex64: "complex64"}
-#: No operator needs larger images than this.
+#: Upper limit of the search for the smallest size of a measurement.
 _LARGEST = 1024
 
 
@@ -60,14 +60,14 @@ def inputs(restorer: Restorer, options: Options) -> list[Port]:
 
 
 def outputs(restorer: Restorer) -> list[Port]:
-    """The restored image, from the operator's account of its measurements."""
+    """The restored image; its size follows from `LinearOperator.measurement`."""
     form: Measurement = restorer.operator.measurement()
     sides = [str(Form(form.scale, name, margin)) for name, margin in zip("HW", form.margin, strict=True)]
     return [{"name": "x", "dtype": "float32", "shape": ["B", restorer.prior.channels, *sides]}]
 
 
 def state(restorer: Restorer, options: Options) -> list[Port]:
-    """Names, dtypes and shapes of the tensors between two iterations, found by changing one size of the observation at a time."""
+    """Names, dtypes and shapes of the tensors of the state, found by changing one size of the observation at a time."""
     names = getattr(restorer.solver.state, "_fields", ())
     base = {
         "B": 2,
@@ -111,7 +111,7 @@ def open_inputs(operator: LinearOperator, options: Options) -> list[str]:
 
 
 def example_operator(restorer: Restorer, options: Options, height: int, width: int) -> LinearOperator:
-    """The operator with stand-ins for the tensors that are inputs, for measurements of that size."""
+    """The operator with placeholders for the tensors that are inputs, for measurements of the given size."""
     operator = restorer.operator
     given: dict[str, Tensor] = {}
     for name in open_inputs(operator, options):
@@ -124,8 +124,8 @@ def example_operator(restorer: Restorer, options: Options, height: int, width: i
 def _smallest(restorer: Restorer, options: Options) -> tuple[int, int]:
     """Smallest height and width of a measurement.
 
-    torch.export takes a dimension of one for a constant: wherever the program has a size, it must be two or more. A prior has
-    one where the image is as small as it can be, hence twice that.
+    torch.export treats sizes of one as constants, so all open sizes inside the program must be at least two. For an image of
+    the minimum size a prior has sizes of one inside; hence twice the minimum.
     """
     prior, form = restorer.prior, restorer.operator.measurement()
     image = max(2, 2 * max(prior.minimum_size, prior.multiple))
@@ -169,7 +169,7 @@ def _start(restorer: Restorer, sizes: dict[str, int], options: Options) -> tuple
 
 
 def _dimension(name: str, size: int, grows: dict[str, int], base: dict[str, int]) -> Dimension:
-    """The form of a dimension that grows by so much with each size of the observation."""
+    """A dimension as a form, from its growth with each size of the observation."""
     if not grows:
         return size
     if len(grows) > 1 or min(grows.values()) < 0:

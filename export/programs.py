@@ -1,4 +1,4 @@
-"""A solve as modules that torch.export can trace: whole with a loop, whole unrolled, or start, step and result."""
+"""A solve as modules for torch.export: with a loop, unrolled, or as start, step and result."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from fastreg.restorer import Restorer
 
 
 class Loop(nn.Module):
-    """The whole solve; iterations as a loop over the schedule, so that the program is as long as one of them."""
+    """The whole solve, with a loop over the schedule: the program contains one iteration."""
 
     def __init__(self, restorer: Restorer) -> None:
         super().__init__()
@@ -36,7 +36,7 @@ class Loop(nn.Module):
             following = solver.step(problem, y, solver.state(*state), row)
             return (k + 1, *_copied(following, state))
 
-        first = (t.clone() for t in solver.start(problem, y))  # a loop may not return what it was given
+        first = (t.clone() for t in solver.start(problem, y))  # outputs of a loop must not be its inputs
         k = torch.zeros((), dtype=torch.int64, device=y.device)
         last = torch.while_loop(  # type: ignore[no-untyped-call]
             unfinished, body, (k, *first)
@@ -57,7 +57,7 @@ class Unrolled(nn.Module):
 
 
 class Start(nn.Module):
-    """State before the first iteration."""
+    """The state before the first iteration."""
 
     def __init__(self, restorer: Restorer) -> None:
         super().__init__()
@@ -70,7 +70,7 @@ class Start(nn.Module):
 
 
 class Step(nn.Module):
-    """State after one more iteration."""
+    """One iteration."""
 
     def __init__(self, restorer: Restorer) -> None:
         super().__init__()
@@ -96,7 +96,7 @@ class Result(nn.Module):
 
 
 class WithInputs(nn.Module):
-    """A program of which tensors of the operator are inputs, after y, sigma and weight."""
+    """A program with tensors of the operator as inputs, after y, sigma and weight."""
 
     def __init__(self, program: nn.Module, names: Sequence[str]) -> None:
         super().__init__()
@@ -104,52 +104,53 @@ class WithInputs(nn.Module):
         self.keys = [f"restorer.operator.{name}" for name in names]
 
     def forward(self, y: Tensor, sigma: Tensor, weight: Tensor, *rest: Tensor) -> Any:
-        """What the program returns."""
+        """The result of the program."""
         count = len(self.keys)
         given = dict(zip(self.keys, rest[:count], strict=True))
         return torch.func.functional_call(self.program, given, (y, sigma, weight, *rest[count:]))
 
 
 def with_operator(restorer: Restorer, operator: LinearOperator) -> Restorer:
-    """The same restorer for programs, with another form of its operator."""
+    """The restorer with another form of its operator, for programs."""
     result = Restorer(operator.to(restorer.device), restorer.fidelity, restorer.prior, restorer.solver)
     return result.eval().requires_grad_(False)
 
 
 def without_fourier(restorer: Restorer) -> Restorer:
-    """The same restorer for runtimes that have no Fourier transforms, on the CPU.
+    """The restorer for runtimes without Fourier transforms, on the CPU.
 
-    A program that is traced on a GPU may hold Triton kernels, which only AOTInductor knows.
+    Programs that are traced on a GPU can contain Triton kernels, which only AOTInductor supports.
     """
     restorer = copy.deepcopy(restorer).cpu()
     return with_operator(restorer, restorer.operator.without_fourier())
 
 
 def trace(bundle: Bundle, program: nn.Module, rest: tuple[str, ...] = ()) -> ExportedProgram:
-    """Export a program with batch and image sizes left open.
+    """Trace a program with symbolic batch and image sizes.
 
     Parameters
     ----------
     bundle
-        Restorer and metadata, whose inputs the program takes.
+        Restorer and metadata.
     program
         One of the above.
     rest
-        What follows the inputs: ``row``, ``state``.
+        Further arguments after the inputs: ``row``, ``state``.
     """
     values, shapes = example(bundle, rest)
     values = [value.to(next(program.buffers()).device) for value in values]
     wrapped = WithInputs(program, [spec["name"] for spec in bundle.metadata["inputs"][3:]]).eval()
-    # what follows y, sigma and weight goes to a starred argument, which is absent where it is empty
+    # what follows y, sigma and weight is the starred argument, which is absent if empty
     dynamic: tuple[Any, ...] = (*shapes[:3], *([tuple(shapes[3:])] if shapes[3:] else []))
     with torch.no_grad():
         return torch.export.export(wrapped, tuple(values), dynamic_shapes=dynamic, strict=False)
 
 
 def example(bundle: Bundle, rest: tuple[str, ...]) -> tuple[list[Tensor], list[dict[int, Any]]]:
-    """Contiguous inputs, all sizes different, with their open dimensions.
+    """Example inputs and their symbolic dimensions.
 
-    Strides of the example end up in the program, and equal sizes are taken for the same.
+    The inputs are contiguous, since their strides become part of the program, and all sizes differ, since torch.export treats
+    equal ones as the same symbol.
     """
     metadata, restorer = bundle.metadata, bundle.restorer
     spec = metadata["inputs"][0]
@@ -177,5 +178,5 @@ def example(bundle: Bundle, rest: tuple[str, ...]) -> tuple[list[Tensor], list[d
 
 
 def _copied(following: Any, state: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
-    """The state as new tensors: what a step passes on is copied, since a program may not return its inputs."""
+    """The state as new tensors: entries that a step passes on are copied, since a program must not return its inputs."""
     return tuple(t.clone() if any(t is s for s in state) else t for t in following)

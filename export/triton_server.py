@@ -1,4 +1,4 @@
-"""A model repository for NVIDIA Triton Inference Server: a configuration, and the solve as ONNX for its onnxruntime backend.
+"""A model repository for NVIDIA Triton Inference Server: a configuration and an ONNX file for its onnxruntime backend.
 
 ``PATH/fastreg_TASK/config.pbtxt`` and ``PATH/fastreg_TASK/1/model.onnx``; the server is started with ``--model-repository=PATH``.
 """
@@ -14,7 +14,7 @@ from fastreg.export.onnx_whole import LOOP
 
 
 def write(bundle: Bundle, path: Path) -> None:
-    """Make the folder."""
+    """Write the folder."""
     name = f"fastreg_{bundle.metadata['task']}"
     (path / name / "1").mkdir(parents=True)
     LOOP.write(bundle, path / name / "1" / "model.onnx")
@@ -27,15 +27,15 @@ def stamp(path: Path, description: Metadata) -> None:
 
 
 def open(path: Path, device: str | None) -> tuple[Metadata, Run]:
-    """Load the ONNX file of the repository as the server does, with onnxruntime."""
+    """Load the ONNX file of the repository with onnxruntime, as the server does."""
     return LOOP.open(_model(path), device)
 
 
 def configuration(name: str, description: Metadata, instances: int) -> str:
-    """The text of ``config.pbtxt``, in the protobuf text format of the server's ModelConfig.
+    """The text of ``config.pbtxt``, a ModelConfig of the server in the protobuf text format.
 
-    The server joins requests along the first dimension of every input. A PSF has no such dimension: with one as an input
-    the server must not batch, and requests carry their batch themselves.
+    The server concatenates requests in the first dimension of all inputs. A PSF has no batch dimension: if it is an input, the
+    server must not form batches, but requests can contain one.
     """
     batched = all(spec["shape"][0] == "B" for spec in description["inputs"])
     largest = description["inputs"][0]["max"][0]
@@ -60,7 +60,7 @@ def _values(field: str, specs: list[dict[str, Any]], batched: bool) -> list[str]
     for spec in specs:
         dims = [d if isinstance(d, int) else -1 for d in spec["shape"]][1 if batched else 0 :]
         dims += [2] if is_complex(spec) else []
-        # one number for each entry: the server wants a dimension besides the batch, the graph does not
+        # one number per entry: the server needs a dimension in addition to the batch, the graph has none
         shape = " reshape: { shape: [ ] }" if not dims else ""
         text = ", ".join(str(d) for d in dims or [1])
         entries.append(f'  {{ name: "{spec["name"]}" data_type: TYPE_FP32 dims: [ {text} ]{shape} }}')

@@ -1,4 +1,4 @@
-"""Repeating the comparison on any machine: the restorer is built again from the metadata and the model."""
+"""Repeating the comparison with the eager solve, with a restorer that is built from the metadata and the model."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ def verify(
 
 
 def rebuild(artefact: Artefact, prior: str | os.PathLike[str] | None = None) -> Restorer:
-    """The restorer that an artefact was made of, in eager float32."""
+    """The eager float32 restorer that an artefact was exported from."""
     about = artefact.metadata
     name = prior if prior is not None else about["prior"].get("name")
     if name is None:
@@ -69,7 +69,7 @@ def rebuild(artefact: Artefact, prior: str | os.PathLike[str] | None = None) -> 
 
 
 def _operator(about: Metadata) -> LinearOperator:
-    """The operator; tensors that come with each call are ones."""
+    """The operator; tensors that are inputs of the artefact are filled with ones."""
     fixed = {
         name: torch.tensor(values, dtype=torch.float32) for name, values in about["operator"].get("tensors", {}).items()
     }

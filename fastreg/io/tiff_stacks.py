@@ -64,7 +64,8 @@ def _read_series(file: Any, series: Any, data: mmap.mmap, max_pixels: int, axes:
     if page.photometric in (3, 6) or page.bitspersample == 1:  # palettes, JPEG, black and white
         if kind != "plain" or axes is not None:
             raise ValueError(f"its colours are {page.photometric.name}, expected grey or RGB in a stack with axes")
-        samples = np.stack([decoders.by_libtiff(data[:], max_pixels, directory) for directory in (tags, *others)])
+        whole = data[:]
+        samples = np.stack([decoders.by_libtiff(whole, max_pixels, directory) for directory in (tags, *others)])
         used, count = "IYXS", samples.shape[-1]
         options |= {
             "photometric": "rgb" if count > 2 else "minisblack",
@@ -107,9 +108,9 @@ def _decoded(series: Any, data: mmap.mmap, max_pixels: int, file: Any) -> np.nda
             raise ValueError(
                 f"it is compressed with {page.compression.name}, which needs `pip install imagecodecs`"
             ) from error
-        directory = (directories.parse_at(data, part.offset, file.byteorder, False) for part in series.pages)
-        samples = np.stack([decoders.by_libtiff(data[:], max_pixels, tags) for tags in directory])
-        return samples.reshape(series.shape)
+        whole = data[:]
+        tags = (directories.parse_at(data, part.offset, file.byteorder, False) for part in series.pages)
+        return np.stack([decoders.by_libtiff(whole, max_pixels, each) for each in tags]).reshape(series.shape)
     samples = samples.astype(samples.dtype.newbyteorder("="), copy=False)
     if page.photometric == 0:  # white is zero
         samples = np.invert(samples) if samples.dtype.kind == "u" else 1 - samples

@@ -44,7 +44,7 @@ typedef enum fastreg_status {
   FASTREG_INVALID_STATE = 2,    /* a call out of order, such as execute before commit */
   FASTREG_INVALID_TYPE = 3,     /* an element type other than float32 */
   FASTREG_INVALID_SHAPE = 4,    /* dimensions, channels, sizes or strides that do not fit */
-  FASTREG_INVALID_VALUE = 5,    /* NaN, a noise level that is not positive, a negative PSF */
+  FASTREG_INVALID_VALUE = 5,    /* NaN, an image in 0..255, a noise level outside ]0, 1[, a negative PSF */
   FASTREG_INVALID_DEVICE = 6,   /* a device other than that of the artefact */
   FASTREG_INVALID_FILE = 7,     /* missing, truncated, damaged, or not a fastreg artefact */
   FASTREG_UNSUPPORTED = 8,      /* an artefact for another version, format or machine */
@@ -81,11 +81,11 @@ FASTREG_API fastreg_status fastreg_limits(fastreg_restorer* restorer, const char
 
 /* Set the memory that an input is read from.
  *
- *   "y"       [batch, channels, height, width]  the observation; if it is complex, with a last dimension of 2:
+ *   "y"       [batch, channels, height, width]  the observation of images in [0, 1]; if complex, with a last dimension of 2:
  *                                               real part, imaginary part
  *   "mask"    [batch, 1, height, width]         weights in [0, 1]: one if measured, zero if missing
  *   "psf"     [height, width]                   at most of the size in the metadata; divided by its sum
- *   "sigma"   [batch] or [1]                    standard deviation of the noise, in units of [0, 1]
+ *   "sigma"   [batch] or [1]                    standard deviation of the noise in units of [0, 1], below 1
  *   "weight"  [batch] or [1]                    lambda; if not set, computed from sigma by the rule of the prior
  *
  * `strides` are in elements, may be zero or negative, and may be NULL for an array without gaps. The arrays `shape` and

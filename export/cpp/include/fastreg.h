@@ -81,8 +81,8 @@ FASTREG_API fastreg_status fastreg_limits(fastreg_restorer* restorer, const char
 
 /* Set the memory that an input is read from.
  *
- *   "y"       [batch, channels, height, width]  the observation of images in [0, 1]; if complex, with a last dimension of 2:
- *                                               real part, imaginary part
+ *   "y"       [batch, channels, height, width]  the observation of images in [0, 1]; if it is complex, with a last
+ *                                               dimension of 2: real part, imaginary part
  *   "mask"    [batch, 1, height, width]         weights in [0, 1]: one if measured, zero if missing
  *   "psf"     [height, width]                   at most of the size in the metadata; divided by its sum
  *   "sigma"   [batch] or [1]                    standard deviation of the noise in units of [0, 1], below 1

@@ -125,8 +125,8 @@ class Restorer {
   ///
   /// `y` is float32 [B, C, H, W] on the device of the artefact, with any strides (it is copied unless it is
   /// contiguous); complex measurements are complex64, or float32 [B, C, H, W, 2]. `sigma` is the standard deviation of
-  /// the noise in units of [0, 1], below 1. `weight` is lambda; without it, the rule of the prior is used. Returns x [B, C, H,
-  /// W], contiguous and not clipped.
+  /// the noise in units of [0, 1], below 1. `weight` is lambda; without it, the rule of the prior is used. Returns x
+  /// [B, C, H, W], contiguous and not clipped.
   ///
   /// Throws `Error`: invalid_type, invalid_device, invalid_shape, invalid_value if an input does not fit the
   /// metadata, invalid_argument if one is missing or not taken, internal where libtorch fails.

@@ -29,8 +29,11 @@ ALSO = {"deblur": "Wiener", "inpaint-50": "biharmonic", "inpaint-80": "biharmoni
 _SMALL: dict[str, Any] = {"psf": "gaussian:25:1.6", "baseline": "bicubic", "part": 8}
 EXPERIMENTS: dict[str, Experiment] = {
     "denoise": experiment("denoising", "denoise", *LEVELS),
-    "denoise-alr": experiment("denoising", "denoise", LEVELS[1], prior="alr", part=17),
+    "denoise-unet-small": experiment("denoising", "denoise", *LEVELS, part=8, prior="unet-small"),
+    "denoise-unet-gradient": experiment("denoising", "denoise", LEVELS[1], part=8, prior="unet-gradient"),
+    "denoise-alr": experiment("denoising", "denoise", LEVELS[1], part=17, prior="alr"),
     "denoise-set12": experiment("denoising Set12, grey", "denoise", *LEVELS, part=1, data="set12"),
+    "denoise-set12-dncnn": experiment("denoising Set12, grey", "denoise", *LEVELS, part=1, data="set12", prior="dncnn"),
     "deblur": experiment("deblurring, Gaussian 7x7 of std 3", "deblur", 0.03, part=8, psf="gaussian:7:3"),
     "deblur-circular": experiment(
         "deblurring, Gaussian 25x25 of std 1.6, circular", "deblur", 0.01, psf="gaussian:25:1.6", boundary="circular"

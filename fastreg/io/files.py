@@ -69,6 +69,8 @@ def write(image: Picture, path: str | os.PathLike[str]) -> tuple[str, ...]:
     if isinstance(image, Image):
         return images.write(image, path)
     path = Path(path)
+    if len(image) == 1 and path.suffix.lower() not in (".npy", ".tif", ".tiff"):
+        return images.write(next(image.images()), path)
     try:
         with replacing(path) as temporary:
             if path.suffix.lower() == ".npy" and isinstance(image, Stack):

@@ -98,7 +98,7 @@ class Stack:
                 else:
                     yield images.make_image(Decoded(planes[k], as_stored, self.premultiplied), self.limits)
             except ValueError as error:
-                raise ValueError(f"image {', '.join(map(str, k))}: {error}") from error
+                raise ValueError(f"image {', '.join(map(str, k))}: {error}" if k else str(error)) from error
 
     def replaced(self, planes: Iterable[Image]) -> Stack:
         """A stack like this one of other images; they may differ in size and number of channels from those here."""

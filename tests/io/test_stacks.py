@@ -196,6 +196,10 @@ def test_what_is_not_clear_is_asked_for(tmp_path):
     with pytest.raises(ValueError, match="5 images: expected an ending of"):
         files.write(stack, tmp_path / "x.png")
     assert not (tmp_path / "x.png").exists()
+    one = samples((1, 16, 20), "uint8")
+    np.save(tmp_path / "one.npy", one)
+    files.write(files.read(tmp_path / "one.npy", axes="ZYX"), tmp_path / "x.png")
+    np.testing.assert_array_equal(np.asarray(Pillow.open(tmp_path / "x.png")), one[0])
 
 
 def test_twelve_bits_in_sixteen(tmp_path):

@@ -1,6 +1,6 @@
-"""Energy and input gradient of a chain of convolutions with the Triton kernels: one kernel a layer and direction.
+"""Energy and gradient of a chain of convolutions by Triton kernels: one kernel per layer and direction.
 
-What a layer leaves for the way back is one bit for each number where the activation is piecewise linear, and z for SiLU. The last
+For the backward pass a layer stores z for SiLU, and one bit per number for the piecewise linear activations. The last
 layer runs no convolution (see `last_layer_kernel`); 1/N is multiplied last, on float32 numbers.
 """
 
@@ -23,7 +23,7 @@ if available():
 
     from fastreg.kernels.critic_gradient.triton_kernels import backward_kernel, forward_kernel, last_layer_kernel
 
-#: What the kernels call the activations.
+#: Codes of the activations in the kernels.
 CODES = {"none": 0, "relu": 1, "leaky_relu": 2, "silu": 3}
 
 
@@ -59,7 +59,7 @@ def energy_and_gradient(
     kept: list[tuple[Tensor, Tensor]] = []
     sizes = [a.shape[1:3]]
     for k in range(last):
-        # the last layer reads the images themselves, so the layer before it needs no bits
+        # the last layer reads the activations themselves, so the layer before it stores no bits
         with_bits = activation != "silu" and k < last - 1
         a, saved, bits = forward_layer(a, weights[k], biases[k], strides[k], activation, precision, with_bits)
         kept.append((saved, bits))
@@ -69,9 +69,9 @@ def energy_and_gradient(
     count = weights[last].shape[0] * height * width
 
     def target(k: int) -> tuple[Tensor, int]:
-        """Where the cotangent at the input of layer k goes, and what it is divided by.
+        """The tensor for the cotangent at the input of layer k, and its divisor.
 
-        A whole number: in a program with open sizes it is symbolic, and the compiler takes every symbol for a whole number.
+        The divisor is an integer: in a program with symbolic sizes it is a symbol, and the compiler takes symbols for integers.
         """
         if k == 0:
             return gradient.permute(0, 2, 3, 1), count
@@ -94,7 +94,7 @@ def energy_and_gradient(
 def forward_layer(
     x: Tensor, weight: Tensor, bias: Tensor, stride: int, activation: str, precision: str, with_bits: bool
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """One layer of ``[B, H, W, C]``: f(z); z if there is a use for it; the bits of f(z) > 0 if wanted."""
+    """A layer on ``[B, H, W, C]``: f(z), z if the backward pass needs it, and the bits of f(z) > 0 if it needs them."""
     outputs, inputs, tall, wide = weight.shape
     height, width = (x.shape[1] - tall) // stride + 1, (x.shape[2] - wide) // stride + 1
     result = torch.empty((x.shape[0], height, width, outputs), dtype=weight.dtype, device=x.device)
@@ -118,7 +118,7 @@ def backward_layer(
     cotangent: Tensor, weight: Tensor, stride: int, before: str, saved: Tensor, bits: Tensor, output: Tensor,
     divisor: int, precision: str,
 ) -> None:  # fmt: skip
-    """Fill `output` ``[B, H, W, C]`` with the cotangent at the input of a layer, through the activation `before` it."""
+    """Write to `output` ``[B, H, W, C]`` the cotangent at the input of a layer, before the activation `before`."""
     outputs, inputs, tall, wide = weight.shape
     batch, height, width, _ = output.shape
     classes = _blocks(height, stride), _blocks(width, stride)
@@ -142,12 +142,12 @@ def last_layer(
     output: Tensor,
     divisor: int,
 ) -> Tensor:
-    """Fill `output` with the cotangent at the input of the last layer; the sums of the scores ``[B]`` without the bias."""
+    """Write to `output` the cotangent at the input of the last layer; returns the sums of the scores ``[B]`` without bias."""
     batch, height, width, inputs = x.shape
     tall, wide = weight.shape[2:]
     config = dict(CRITIC_LAST)
     wide_enough = max(16, 1 << (inputs - 1).bit_length())
-    # a tile has all channels: the more there are, the fewer pixels
+    # a tile has all channels, and so the fewer pixels the more channels there are
     pixels = max(1, config.pop("NUMBERS") // wide_enough)
     blocks = _blocks(height * width, pixels)
     partial = torch.empty((batch, blocks), dtype=torch.float32, device=x.device)
@@ -160,7 +160,7 @@ def last_layer(
 
 
 def _tile(settings: dict[str, dict[str, int]], precision: str, channels: int, terms: int) -> dict[str, Any]:
-    """Launch setting, with the tile cut down to what a narrow layer has: at least 32 channels (a word of bits)."""
+    """Launch settings, with smaller tiles for layers of few channels, but at least 32 (one word of bits)."""
     config = dict(settings["half" if precision in ("bf16", "fp16") else precision])
     config["N"] = min(config["N"], max(32, 1 << (channels - 1).bit_length()))
     config["K"] = min(config["K"], max(16, 1 << (terms - 1).bit_length()))
@@ -168,7 +168,7 @@ def _tile(settings: dict[str, dict[str, int]], precision: str, channels: int, te
 
 
 def operands(precision: str) -> str:
-    """What `tl.dot` calls a precision; it means nothing where the operands are half precision."""
+    """The name of a precision for `tl.dot`, which ignores it for operands in half precision."""
     return "tf32" if precision == "tf32" else "ieee"
 
 

@@ -1,10 +1,10 @@
 # mypy: ignore-errors
 # ruff: noqa: N803, N806, SIM109 (constants in capitals; the language of the kernels has no "in")
-"""Convolutions without padding and their transposes as implicit matrix products, with everything pointwise folded in.
+"""Convolutions without padding and their transposes as implicit matrix products, fused with pointwise operations.
 
-Images lie channels last; strides of the outermost ones are free, so that the first layer reads, and its transpose writes, an
-image in torch's usual layout. A program takes `M` pixels and `N` channels and sums over taps and channels in steps of `K`.
-Operands have the dtype of the weights, sums are float32.
+Activations are stored channels last. The first layer reads, and its transpose writes, images of any strides, such as torch's
+default layout. A program computes `M` pixels and `N` channels, and sums over taps and channels in steps of `K`. Operands have the
+dtype of the weights, sums are float32.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ def forward_chunk(
     INPUTS: tl.constexpr, OUTPUTS: tl.constexpr, WIDTH: tl.constexpr, CHUNKS: tl.constexpr, K: tl.constexpr,
     FLAT: tl.constexpr, TAPS: tl.constexpr, PRECISION: tl.constexpr,
 ):  # fmt: skip
-    """Add one step of the sum: `K` numbers that belong to one tap, or to several where there are few channels (`FLAT`)."""
+    """Add one step of the sum: `K` terms of one tap or, if there are few channels (`FLAT`), of several taps."""
     if FLAT:
         index = step * K + tl.arange(0, K)
         tap = index // INPUTS
@@ -71,7 +71,7 @@ def forward_kernel(
     pixel = ((program // channel_blocks) % pixel_blocks) * M + tl.arange(0, M)
     entry = (program // (channel_blocks * pixel_blocks)).to(tl.int64)
     pixels = out_height * out_width
-    # pixels beyond the last one repeat it: no layer pads, so loads need no check
+    # pixels after the last one repeat it, so that loads need no mask
     clamped = tl.minimum(pixel, pixels - 1)
     row = clamped // out_width * STRIDE
     column = clamped % out_width * STRIDE
@@ -146,8 +146,8 @@ def backward_kernel(
 ):  # fmt: skip
     """``f'(z) * (transpose of w)(cotangent) / count``: from `OUTPUTS` channels back to `INPUTS`.
 
-    With a stride, pixels of one residue modulo the stride see the same taps, and no others: a program takes pixels of one
-    residue, so that no product with zero is computed.
+    With a stride, all pixels of one residue modulo the stride have the same taps. A program computes pixels of one residue, so
+    that there are no products with zero.
     """
     program = tl.program_id(0)
     channel = (program % channel_blocks) * N + tl.arange(0, N)
@@ -188,11 +188,11 @@ def used_taps(
     weight, row, column, from_height, from_width,
     INPUTS: tl.constexpr, HEIGHT: tl.constexpr, WIDTH: tl.constexpr, STRIDE: tl.constexpr, M: tl.constexpr, N: tl.constexpr,
 ):  # fmt: skip
-    """At each pixel the sum of the taps of a layer that use it, of one row of `weight` each: the transpose of ones."""
+    """At each pixel the sum of the taps of a layer that use it, the transpose of ones; `weight` has one row per tap."""
     channel = tl.arange(0, N)
     used = tl.zeros((M, N), tl.float32)
     for tap in range(HEIGHT * WIDTH):
-        # one stride is added before the division, so that what lies before the first row or column does not round to zero
+        # shifted before the division, which rounds towards zero, so that negative positions stay negative
         up = row - tap // WIDTH + HEIGHT * STRIDE
         along = column - tap % WIDTH + WIDTH * STRIDE
         from_row = up // STRIDE - HEIGHT
@@ -213,8 +213,8 @@ def last_layer_kernel(
 ):  # fmt: skip
     """The last layer and the mean, forward and backward, without a convolution.
 
-    The cotangent of a mean is constant, so the transpose of the last layer is, at each pixel, the sum u of the taps that use
-    the pixel. The sum of the scores is then ``<u, x>`` but for the bias. `weight` holds taps summed over output channels.
+    The cotangent of a mean is constant, so that the transpose of the last layer is, at each pixel, the sum u of the taps that
+    use the pixel. Without the bias, the sum of the scores is ``<u, x>``. `weight` has the taps summed over output channels.
     """
     program = tl.program_id(0)
     channel = tl.arange(0, N)

@@ -106,10 +106,8 @@ class NetworkDenoiser(Denoiser):
         return x - value if self.residual else value
 
     def _pads(self, x: Tensor) -> bool:
-        """Whether to pad images. Programs for any size always do; training, which differentiates it, only where it has to."""
-        if self.multiple > 1 and torch.is_grad_enabled() and not torch.compiler.is_exporting():
-            return any(self._margins(x))
-        return self.multiple > 1
+        """Whether to pad images: in training only where it has to be; otherwise always, as programs for any size do."""
+        return self.multiple > 1 and (not self.training or any(self._margins(x)))
 
     def _margins(self, x: Tensor) -> tuple[int, int, int, int]:
         """Pixels to pad up to a multiple: left, right, top, bottom."""

@@ -100,7 +100,7 @@ GuaranteeOption = Annotated[
     Literal["descent"] | None,
     typer.Option(
         help="descent: an explicit prior with a solver whose energy F never rises. Prints F of the first and the last image of "
-        "every solve; a result whose F rose is not written (docs/theory.md)."
+        "every solve; a result whose F rose is not written (docs/theory.md). The precision is ieee if none is given."
     ),
 ]
 DeviceOption = Annotated[Device, typer.Option(help="Where to compute; auto: on a CUDA GPU if there is one.")]

@@ -97,6 +97,8 @@ def restore(
     model, steps, solver = (prior, iterations, None) if guarantee is None else tasks.descending(task, prior, iterations)
     restorer = tasks.make_restorer(operator, model, steps, weight, solver, where, fidelity, strength)
     pixels = folder.count_pixels(jobs, overwrite) * operator.measurement().scale ** 2
+    if guarantee is not None and precision == "auto":
+        precision = "ieee"  # energies are compared
     prepared = compiled.prepare(restorer, precision, compile_mode, pixels, accept_drift)
     # what was asked for: what "auto" takes depends on how many images there are
     settings = {"version": __version__, "precision": precision, **restoring.settings(restorer, level)}

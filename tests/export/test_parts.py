@@ -11,7 +11,7 @@ from fastreg.export.formats import Options
 from fastreg.fidelities import L2, Huber
 from fastreg.kernels.precision import cpu_has_bf16
 from fastreg.operators import Blur, Downsample, FourierSampling, Mosaic, gaussian_psf
-from fastreg.priors import PatchCritic, UNet
+from fastreg.priors import LeastSquares, PatchCritic, UNet
 from fastreg.solvers import (
     ADMM,
     PDHG1,
@@ -19,6 +19,7 @@ from fastreg.solvers import (
     ForwardBackward,
     GradientDescent,
     HalfQuadraticSplitting,
+    LearnedSplitting,
     MonotoneForwardBackward,
 )
 
@@ -33,8 +34,13 @@ def unet():
     return UNet(widths=(4, 8), blocks=1)
 
 
+def potential():
+    return LeastSquares(UNet(widths=(4, 8), blocks=1, activation="silu"))
+
+
+LEARNED = LearnedSplitting([[1.1, 0.0, 0.9, 0.23], [0.7, 0.3, 1.2, 0.017]])
 SMALL = [
-    pytest.param(Blur(PSF, "circular"), L2(), critic, GradientDescent(2), "onnx", None, id="circular-gradient-descent"),
+    pytest.param(Blur(PSF, "circular"), L2(), critic, LEARNED, "onnx", None, id="circular-learned"),
     pytest.param(Blur(PSF, "replicate"), Huber(), critic, Adam(1), "onnx", None, id="replicate-huber"),
     pytest.param(Blur(PSF, "zero"), L2(), critic, Adam(1), "onnx", 5, id="zero-with-the-call"),
     pytest.param(Blur(PSF, "valid"), L2(), critic, Adam(1), "onnx-step", None, id="valid"),
@@ -52,6 +58,7 @@ LARGE = [
     (Blur(PSF, "circular"), MonotoneForwardBackward(3), "onnx", "ieee"),
     (Downsample(factor=2), MonotoneForwardBackward(3), "aoti", "ieee"),
     (Blur(PSF, "circular"), ForwardBackward(3, accelerated=True), "onnx-unrolled", "ieee"),
+    (Mosaic(), LEARNED, "aoti", "ieee"),
     (Mosaic(), PDHG1(2), "onnx-step", "ieee"),
 ]
 
@@ -71,6 +78,7 @@ def test_parts_in_onnx(operator, fidelity, prior, solver, name, side, tmp_path):
     restorer = Restorer(operator, fidelity, prior(), solver, weight=0.3)
     about = proven(restorer, tmp_path, name, psf_side=side)
     assert about["operator"]["kind"] == operator.kind
+    assert about["schedule"] == solver.schedule.tolist() and about["solver"]["settings"] == solver.settings
     assert ("psf" in about["operator"]["tensors"]) == (operator.inputs.keys() == {"psf"} and side is None)
     if side is None and "psf" in operator.inputs:
         torch.testing.assert_close(torch.tensor(about["operator"]["tensors"]["psf"]), operator.psf, rtol=0, atol=0)
@@ -88,7 +96,7 @@ def test_solvers(operator, solver, name, precision, tmp_path):
     if precision == "bf16" and not cpu_has_bf16():
         pytest.skip("this CPU has no bf16 instructions")
     torch.manual_seed(0)
-    prior = unet() if "prior.denoise" in solver.needs else critic()
+    prior = unet() if "prior.denoise" in solver.needs else potential()
     proven(Restorer(operator, L2(), prior, solver, weight=0.3), tmp_path, name, precision=precision)
 
 

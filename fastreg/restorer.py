@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 import math
 import numbers
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any, Self
 
 import torch
@@ -73,6 +73,8 @@ class Restorer(nn.Module):
     precision: str = "ieee"
     #: Result of the comparison with the float32 solve; None if there was none.
     report: Report | None = None
+    #: Called after each step with the number of steps done, for example to show progress; not by a program on CUDA.
+    after_step: Callable[[int], None] | None = None
 
     def __init__(
         self,
@@ -174,7 +176,7 @@ class Restorer(nn.Module):
 
         `sigma` and `weight` are ``[B]``.
         """
-        return self.solver.fold(self.problem(sigma, weight), y)
+        return self.solver.fold(self.problem(sigma, weight), y, after_step=self.after_step)
 
     def problem(self, sigma: Tensor, weight: Tensor) -> Problem:
         """The objective for noise levels and weights ``[B]``."""

@@ -67,6 +67,11 @@ def _batches(pairs: Iterable[tuple[Image, float]], pixels: int) -> Iterator[list
         yield group
 
 
+def count_solves(restorer: Restorer, stack: Stack | Pages) -> int:
+    """How many solves `restore_stack` takes."""
+    return sum(1 for _ in _batches(((image, 0.0) for image in stack.images()), _AT_ONCE[restorer.device.type]))
+
+
 def noise_levels(restorer: Restorer, images: Iterable[Image]) -> list[float]:
     """The noise level of each image, estimated; where there is too little noise, the smallest one of the others.
 

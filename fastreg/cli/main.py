@@ -71,7 +71,9 @@ def main(arguments: list[str] | None = None) -> None:
     debug = "--debug" in given
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
-            stream.reconfigure(errors="replace")  # a terminal that has no Greek letters shows question marks
+            stream.reconfigure(
+                errors="backslashreplace"
+            )  # a terminal may lack Greek letters, or those of a file's name
     logging.getLogger("tifffile").setLevel(logging.CRITICAL)  # damaged files are reported by us
     try:
         code = app([word for word in given if word != "--debug"], prog_name="fastreg", standalone_mode=False)

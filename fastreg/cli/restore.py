@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import contextlib
+import itertools
+from collections import Counter
+from collections.abc import Callable, Iterable
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from fastreg.cli import choices
+from fastreg.cli.progress import Progress, megapixels
 from fastreg.io.decoders import MAX_PIXELS
 
 if TYPE_CHECKING:
     from fastreg.batch.folder import Outcome
     from fastreg.io.files import Picture
-    from fastreg.tasks import DescentCheck
 
 
 def restore(
@@ -64,8 +67,19 @@ def restore(
     guarantee: choices.GuaranteeOption = None,
     device: choices.DeviceOption = "auto",
     overwrite: Annotated[
-        bool, typer.Option("--overwrite", help="Restore again what was done before, and replace files of other origin.")
+        bool,
+        typer.Option(
+            "--overwrite", help="Restore again what was done before, and replace files that have another origin."
+        ),
     ] = False,
+    report_file: Annotated[
+        Path | None,
+        typer.Option(
+            "--report",
+            metavar="FILE.jsonl",
+            help="Add a line of JSON for each image: input, output, status, reason, sizes, sigma, weight, prior, seconds.",
+        ),
+    ] = None,
     precision: choices.FastestOption = "auto",
     accept_drift: choices.DriftOption = False,
     compile_mode: choices.CompileOption = "auto",
@@ -76,12 +90,12 @@ def restore(
     Bit depth, alpha and metadata are kept. For mri: k-space as a complex .npy [H, W] or [H, W, 3], the orthonormal Fourier
     transform with zero frequency at [0, 0].
 
-    Files that an earlier run with the same settings restored are skipped. An input that fails is reported, the others are
-    restored, and the exit code is 1.
+    Files that an earlier run with the same settings restored are skipped, so a run that was interrupted goes on when it is
+    repeated. An input that fails is reported, the others are restored, and the exit code is 1.
     """
     from fastreg import __version__, compiled, tasks
-    from fastreg.batch import folder, restoring
-    from fastreg.io import files
+    from fastreg.batch import folder, report, restoring
+    from fastreg.io import decoders, files
     from fastreg.io import inputs as parsing
     from fastreg.io.images import Image
 
@@ -96,92 +110,101 @@ def restore(
     where = tasks.choose_device(device)
     model, steps, solver = (prior, iterations, None) if guarantee is None else tasks.descending(task, prior, iterations)
     restorer = tasks.make_restorer(operator, model, steps, weight, solver, where, fidelity, strength)
-    pixels = folder.count_pixels(jobs, overwrite) * operator.measurement().scale ** 2
     if guarantee is not None and precision == "auto":
         precision = "ieee"  # energies are compared
-    prepared = compiled.prepare(restorer, precision, compile_mode, pixels, accept_drift)
     # what was asked for: what "auto" takes depends on how many images there are
     settings = {"version": __version__, "precision": precision, **restoring.settings(restorer, level)}
     settings |= {"range": scale, "axes": axes, "strip_metadata": strip_metadata}
-    choices.say_drift(prepared)
-    check = None if guarantee is None else tasks.DescentCheck(prepared)
+    left, settled = folder.survey(jobs, settings, overwrite)
+    sizes = [decoders.count_pixels(job.source) * operator.measurement().scale ** 2 for job in left]
+    before = None if overwrite else folder.unfinished(output, settings)
+    pixels = sum(sizes) if before is None else before
+    progress = Progress([0] * len(settled) + sizes, restorer.solver.iterations)
 
     def read(path: Path) -> Picture:
         picture = files.read(path, is_complex, max_pixels, scale, axes)
         return picture.stripped() if strip_metadata else picture
 
-    def work(picture: Picture) -> tuple[Picture, str]:
+    def work(picture: Picture) -> tuple[Picture, dict[str, Any]]:
         if isinstance(picture, Image):
             (found,) = restoring.noise_levels(prepared, [picture]) if level is None else (level,)
-            said = _numbers(found, tasks.effective_weight(prepared, len(picture.pixels), found))
-            restored = restoring.restore_image(prepared, picture, found)
-            return restored, ", ".join(([said] if level is None else []) + _energies(check))
+            used = {"sigma": found, "weight": tasks.effective_weight(prepared, len(picture.pixels), found)}
+            progress.begin(1)
+            return restoring.restore_image(prepared, picture, found), {**used, **energies()}
         sigmas = restoring.noise_levels(prepared, picture.images()) if level is None else [level] * len(picture)
-        said = f"{len(picture)} images"
-        if level is None:
-            said += f", sigma {min(sigmas):.3g} to {max(sigmas):.3g}"
+        channels = len(next(picture.images()).pixels)
+        weights = [tasks.effective_weight(prepared, channels, found) for found in sigmas]
+        progress.begin(restoring.count_solves(prepared, picture))
         planes = restoring.restore_stack(prepared, picture, sigmas)
-        return planes, ", ".join([said, *_energies(check)])
+        return planes, {"sigma": sigmas, "weight": weights, **energies()}
 
-    model = restorer.prior.card.name if restorer.prior.card is not None else restorer.prior.kind
-    channels = restorer.prior.channels
-    numbers = "" if level is None else ", " + _numbers(level, tasks.effective_weight(restorer, channels, level))
-    count = restorer.solver.iterations
-    lower = "" if prepared.precision == "ieee" else f" in {prepared.precision}"
-    typer.echo(f"{task} with the prior {model}{lower}, {count} step{'' if count == 1 else 's'}{numbers}")
-    _report(folder.run(jobs, read, work, settings, overwrite), len(jobs))
+    def energies() -> dict[str, Any]:
+        return {} if check is None else {"energies": check.taken()}
 
-
-def _energies(check: DescentCheck | None) -> list[str]:
-    return [] if check is None else [f"F {before:.5g} to {after:.5g}" for before, after in check.taken()]
-
-
-def _numbers(sigma: float, weight: float | None) -> str:
-    return f"sigma {sigma:.3g}" + ("" if weight is None else f", weight {weight:.3g}")
-
-
-def _report(outcomes: Iterator[Outcome], total: int) -> None:
-    """Run the jobs under a progress bar, and print a summary at the end, also after Ctrl-C."""
-    from rich.console import Console
-    from rich.progress import (
-        BarColumn,
-        MofNCompleteColumn,
-        Progress,
-        TextColumn,
-        TimeElapsedColumn,
-        TimeRemainingColumn,
-    )
-
-    counts = {"done": 0, "skipped": 0, "failed": 0}
-    columns = (TextColumn("restoring"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(), TimeRemainingColumn())
-    console = Console(stderr=True)
-    try:
-        with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as progress:
-            bar = progress.add_task("", total=total)
-            for outcome in outcomes:
-                counts[outcome.status] += 1
-                progress.advance(bar)
-                if outcome.status == "failed":
-                    progress.stop()
-                    typer.echo(f"fastreg: failed: {outcome.text}", err=True)
-                    progress.start()
-                elif outcome.text:
-                    progress.stop()
-                    typer.echo(f"{outcome.job.source}: {outcome.text}")
-                    progress.start()
-    finally:
-        _summarise(counts, total)
-    if counts["failed"]:
+    name = restorer.prior.card.name if restorer.prior.card is not None else restorer.prior.kind
+    with contextlib.ExitStack() as stack:
+        add = stack.enter_context(report.writing(report_file, {"task": task, "prior": name}))
+        prepared = compiled.prepare(restorer, precision, compile_mode, pixels, accept_drift)
+        prepared.after_step = progress.step
+        check = None if guarantee is None else tasks.DescentCheck(prepared)
+        choices.say_drift(prepared)
+        expected = ""
+        if level is not None:
+            expected = _numbers(level, tasks.effective_weight(restorer, restorer.prior.channels, level))
+        count = restorer.solver.iterations
+        lower = "" if prepared.precision == "ieee" else f" in {prepared.precision}"
+        length = f"{count} step{'' if count == 1 else 's'}"
+        typer.echo(f"{task} with the prior {name}{lower}, {length}{expected and ', '}{expected}")
+        if left and jobs[0].target != output:
+            stack.enter_context(folder.running(output, settings, pixels))
+        outcomes = itertools.chain(settled, folder.run(left, read, work, settings))
+        try:
+            failed = _follow(outcomes, len(jobs), expected, progress, add)
+        except KeyboardInterrupt:
+            how = " without --overwrite" if overwrite else ""
+            typer.echo(f"fastreg: repeat the command{how} to go on: what is done is skipped", err=True)
+            raise
+    if failed:
         raise typer.Exit(1)
 
 
-def _summarise(counts: dict[str, int], total: int) -> None:
-    parts = [f"{counts['done']} restored"]
-    if counts["skipped"]:
-        parts.append(f"{counts['skipped']} skipped (done before)")
-    if counts["failed"]:
-        parts.append(f"{counts['failed']} failed")
-    left = total - sum(counts.values())
-    if left:
-        parts.append(f"{left} not finished")
-    typer.echo(", ".join(parts))
+def _numbers(sigma: float | list[float], weight: float | list[float | None] | None) -> str:
+    if isinstance(sigma, list):
+        return f"{len(sigma)} images, sigma {min(sigma):.3g} to {max(sigma):.3g}"
+    return f"sigma {sigma:.3g}" + (f", weight {weight:.3g}" if isinstance(weight, float) else "")
+
+
+def _follow(
+    outcomes: Iterable[Outcome], total: int, expected: str, progress: Progress, add: Callable[[Outcome], None]
+) -> int:
+    """Say what failed and where other numbers than the expected ones were used, and sum up; returns how many failed."""
+    counts = {"done": 0, "skipped": 0, "failed": 0}
+    lost: Counter[str] = Counter()
+    pixels, seconds = 0, 0.0
+    try:
+        for outcome in outcomes:
+            counts[outcome.status] += 1
+            add(outcome)
+            progress.clear()
+            if outcome.status == "failed":
+                typer.echo(f"fastreg: failed: {outcome.reason}", err=True)
+            elif outcome.status == "done":
+                pixels, seconds = pixels + outcome.facts["pixels"], seconds + outcome.facts["seconds"]
+                lost.update(outcome.facts["lost"])
+                numbers = _numbers(outcome.facts["sigma"], outcome.facts["weight"])
+                said = [numbers] if numbers != expected else []
+                said += [f"F {first:.5g} to {last:.5g}" for first, last in outcome.facts.get("energies", ())]
+                if said:
+                    typer.echo(f"{outcome.job.source}: {', '.join(said)}")
+            progress.image(outcome.status == "done")
+    finally:
+        progress.clear()
+        if lost:
+            listed = ", ".join(f"{name} ({count} image{'' if count == 1 else 's'})" for name, count in lost.items())
+            typer.echo(f"fastreg: warning: not kept in the outputs: {listed}", err=True)
+        names = {"done": "restored", "skipped": "skipped (done before)", "failed": "failed", "left": "not finished"}
+        counted = {**counts, "left": total - sum(counts.values())}
+        parts = [f"{count} {names[status]}" for status, count in counted.items() if count or status == "done"]
+        rate = f"; {megapixels(pixels / seconds)} a second" if seconds else ""
+        typer.echo(", ".join(parts) + rate)
+    return counts["failed"]

@@ -137,8 +137,10 @@ class CompiledRestorer(Restorer):
         bare = _with(self.operator, [tensor.new_empty(0) for tensor in held])
         step = _Step(bare, self.fidelity, self.prior, self.solver)
         named = {f"operator.{name}": tensor for name, tensor in zip(names, held, strict=True)}
-        for row in self.solver.schedule.unbind(0):
+        for k, row in enumerate(self.solver.schedule.unbind(0), 1):
             state = self._program(step, named, y, sigma, weight, row, *state)
+            if self.after_step is not None and not y.is_cuda:
+                self.after_step(k)
         return self.solver.result(self.solver.state(*state))
 
     def _constants(self) -> list[Tensor]:

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from fastreg import compiled, machine, metrics, models, tasks
-from fastreg.batch import folder
+from fastreg.batch.sources import expand
 from fastreg.evaluation import baselines
 from fastreg.evaluation.noise import read_noise
 from fastreg.evaluation.results import Evaluation, Row, Score, Settings
@@ -60,7 +60,7 @@ class Evaluator:
         if not 1 <= part <= parts:
             raise ValueError(f"the part must be one of 1/{parts} to {parts}/{parts}, got {part}/{parts}")
         self.settings = settings
-        sources = sorted(folder.expand([settings.data]), key=lambda source: source.relative.as_posix())
+        sources = sorted(expand([settings.data]), key=lambda source: source.relative.as_posix())
         chosen = sources[: settings.limit][part - 1 :: parts]
         self.files = {source.relative.as_posix(): source.path for source in chosen}
         # where a mask is drawn for every image, this one stands for it

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
 #: What fits into a segment of a JPEG.
 _SEGMENT = 65533
+_LARGEST_SIDE = {".jpg": 65535, ".jpeg": 65535, ".webp": 16383}
 _LARGEST_ICC = 255 * (_SEGMENT - 14)
 
 
@@ -27,8 +28,7 @@ def encode(image: Image, suffix: str) -> tuple[bytes, tuple[str, ...]]:
     ValueError
         If the ending is unknown, or the format cannot hold the image.
     """
-    if suffix not in ENCODERS:
-        raise ValueError(f"its ending is {suffix or 'missing'}, expected one of {', '.join(ENCODERS)}")
+    check(image, suffix)
     if image.is_complex:
         raise ValueError("it is a measurement of complex numbers, not an image")
     if image.premultiplied and image.alpha is not None and suffix not in (".tif", ".tiff"):
@@ -37,6 +37,17 @@ def encode(image: Image, suffix: str) -> tuple[bytes, tuple[str, ...]]:
     if np.dtype(image.dtype).itemsize > {".png": 2, ".jpg": 1, ".jpeg": 1, ".webp": 1}.get(suffix, 8):
         lost = ("depth", *lost)
     return data, tuple(dict.fromkeys((*image.metadata.lost, *lost)))
+
+
+def check(image: Image, suffix: str) -> None:
+    """Raise `ValueError` if the ending is unknown, or its format has no alpha channel or no room for such an image."""
+    if suffix not in ENCODERS:
+        raise ValueError(f"its ending is {suffix or 'missing'}, expected one of {', '.join(ENCODERS)}")
+    if suffix in (".jpg", ".jpeg") and image.alpha is not None:
+        raise ValueError("a JPEG has no alpha channel, but the image does: choose PNG, TIFF or WebP")
+    _, height, width = image.pixels.shape
+    if max(height, width) > _LARGEST_SIDE.get(suffix, max(height, width)):
+        raise ValueError(f"it has {width} x {height} pixels, and a {suffix} at most {_LARGEST_SIDE[suffix]} on a side")
 
 
 def _straight(image: Image, alpha: np.ndarray) -> Image:
@@ -67,8 +78,6 @@ def _png(image: Image) -> tuple[bytes, tuple[str, ...]]:
 
 
 def _jpeg(image: Image) -> tuple[bytes, tuple[str, ...]]:
-    if image.alpha is not None:
-        raise ValueError("a JPEG has no alpha channel, but the image does: choose PNG, TIFF or WebP")
     options, lost = _options(image)
     density = image.metadata.density and image.metadata.density.per("inch")
     if density and max(density) < 65535.5:

@@ -17,6 +17,8 @@ from fastreg.io.stacks import EXAMPLES, Pages, Stack, check_axes
 #: White of a camera of 12 bits. Files hold its samples in 16 bits, and hardly ever so dark a picture of 16 bits.
 _DARK = 4095
 
+#: Endings of files that hold several images.
+_STACKED = (".npy", ".tif", ".tiff")
 #: What a file holds.
 Picture = Image | Stack | Pages
 
@@ -69,21 +71,35 @@ def write(image: Picture, path: str | os.PathLike[str]) -> tuple[str, ...]:
     if isinstance(image, Image):
         return images.write(image, path)
     path = Path(path)
-    if len(image) == 1 and path.suffix.lower() not in (".npy", ".tif", ".tiff"):
+    check(image, path)
+    suffix = path.suffix.lower()
+    if suffix not in _STACKED:
         return images.write(next(image.images()), path)
     try:
         with replacing(path) as temporary:
-            if path.suffix.lower() == ".npy" and isinstance(image, Stack):
-                np.save(temporary, image.samples)
-                described = ("description of the stack",) if image.layout.kind in ("imagej", "ome") else ()
-                return (*encoders.lost_in_npy(image.metadata), *described)
-            if path.suffix.lower() in (".tif", ".tiff"):
+            if isinstance(image, Pages) or suffix != ".npy":
                 return tiff_stacks.write(image, temporary)
-            raise ValueError(
-                f"it holds {len(image)} images: expected an ending of .tif, .tiff or, if they are of one size, .npy"
-            )
+            np.save(temporary, image.samples)
+            described = ("description of the stack",) if image.layout.kind in ("imagej", "ome") else ()
+            return (*encoders.lost_in_npy(image.metadata), *described)
     except (OSError, ValueError) as error:
         raise ValueError(f"cannot write {path}: {images.explain(error)}") from error
+
+
+def check(picture: Picture, path: Path) -> None:
+    """Raise `ValueError` if the format of a file's ending cannot hold an image or stack like this one."""
+    suffix = path.suffix.lower()
+    try:
+        if isinstance(picture, Image):
+            encoders.check(picture, suffix)
+        elif len(picture) == 1 and suffix not in _STACKED:
+            encoders.check(next(picture.images()), suffix)
+        elif suffix not in _STACKED or (suffix == ".npy" and isinstance(picture, Pages)):
+            raise ValueError(
+                f"it holds {len(picture)} images: expected an ending of .tif, .tiff or, if they are of one size, .npy"
+            )
+    except ValueError as error:
+        raise ValueError(f"cannot write {path}: {error}") from error
 
 
 def _in_units(stack: Stack, complex_numbers: bool, limits: Limits | None) -> Stack:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import abc
 import math
 import numbers
+from collections.abc import Callable
 from typing import ClassVar, Generic, TypeVar
 
 from torch import Tensor
@@ -69,11 +70,22 @@ class Solver(Part, abc.ABC, Generic[State]):
         """The restored image ``[B, C, H, W]`` of a state."""
         return state[0]
 
-    def fold(self, problem: Problem, y: Tensor, schedule: Tensor | None = None) -> Tensor:
-        """Run the whole schedule, or another one that is being learned, and return the restored image."""
+    def fold(
+        self,
+        problem: Problem,
+        y: Tensor,
+        schedule: Tensor | None = None,
+        after_step: Callable[[int], None] | None = None,
+    ) -> Tensor:
+        """Run the whole schedule, or another one that is being learned, and return the restored image.
+
+        `after_step` is called with the number of steps done.
+        """
         state = self.start(problem, y)
-        for row in (self.schedule if schedule is None else schedule).unbind(0):
+        for k, row in enumerate((self.schedule if schedule is None else schedule).unbind(0), 1):
             state = self.step(problem, y, state, row)
+            if after_step is not None:
+                after_step(k)
         return self.result(state)
 
 

@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from fastreg.batch import folder
+from fastreg.batch.sources import expand
 from fastreg.io import images
 
 #: One photograph in so many is held out of the training.
@@ -79,7 +79,7 @@ def photographs_in(path: Path) -> tuple[list[Path], list[Path]]:
     ValueError
         If there are fewer than three.
     """
-    files = [source.path for source in folder.expand([str(path)])]
+    files = [source.path for source in expand([str(path)])]
     if len(files) < 3:
         raise ValueError(f"training needs at least three photographs, {path} has {len(files)}")
     return split(files)

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from fastreg.batch import folder
+from fastreg.batch.sources import expand
 from fastreg.io import images
 
 
@@ -18,11 +19,19 @@ def put(path, value=0.25, **options):
 
 
 def brighten(image):
-    return dataclasses.replace(image, pixels=image.pixels + np.float32(0.25)), "brighter"
+    return dataclasses.replace(image, pixels=image.pixels + np.float32(0.25)), {"sigma": 0.1}
+
+
+def outcomes(jobs, settings=None, overwrite=False, work=brighten):
+    """Of all jobs, in their order."""
+    left, known = folder.survey(jobs, settings or {}, overwrite)
+    return sorted(
+        [*known, *folder.run(left, images.read, work, settings or {})], key=lambda outcome: jobs.index(outcome.job)
+    )
 
 
 def statuses(jobs, settings=None, overwrite=False):
-    return [outcome.status for outcome in folder.run(jobs, images.read, brighten, settings or {}, overwrite)]
+    return [outcome.status for outcome in outcomes(jobs, settings, overwrite)]
 
 
 @pytest.fixture
@@ -40,15 +49,15 @@ def names(sources):
 
 
 def test_expand(photos, monkeypatch):
-    assert names(folder.expand([photos])) == ["a.jpg", "b.png", "sub/c.tif", "sub/deep/d.npy"]
-    assert names(folder.expand([photos / "b.png", photos / "sub"])) == ["b.png", "c.tif", "deep/d.npy"]
-    assert names(folder.expand([str(photos / "*.png")])) == ["b.png"]
-    assert names(folder.expand([str(photos / "**" / "*.*")])) == ["a.jpg", "b.png", "sub/c.tif", "sub/deep/d.npy"]
-    assert names(folder.expand([photos, photos / "b.png"])) == ["a.jpg", "b.png", "sub/c.tif", "sub/deep/d.npy"]
+    assert names(expand([photos])) == ["a.jpg", "b.png", "sub/c.tif", "sub/deep/d.npy"]
+    assert names(expand([photos / "b.png", photos / "sub"])) == ["b.png", "c.tif", "deep/d.npy"]
+    assert names(expand([str(photos / "*.png")])) == ["b.png"]
+    assert names(expand([str(photos / "**" / "*.*")])) == ["a.jpg", "b.png", "sub/c.tif", "sub/deep/d.npy"]
+    assert names(expand([photos, photos / "b.png"])) == ["a.jpg", "b.png", "sub/c.tif", "sub/deep/d.npy"]
     monkeypatch.chdir(photos)
-    assert names(folder.expand(["*.jpg"])) == ["a.jpg"]
+    assert names(expand(["*.jpg"])) == ["a.jpg"]
     odd = put(photos / "odd[1].png")
-    assert names(folder.expand([odd])) == ["odd[1].png"]
+    assert names(expand([odd])) == ["odd[1].png"]
 
 
 def test_expand_refuses(photos, tmp_path):
@@ -61,7 +70,7 @@ def test_expand_refuses(photos, tmp_path):
         ([], "no images"),
     ):
         with pytest.raises(ValueError, match=words):
-            folder.expand(inputs)
+            expand(inputs)
 
 
 def test_plan(photos, tmp_path):
@@ -90,6 +99,7 @@ def test_plan_refuses(photos, tmp_path):
         ([photos / "b.png", photos / "sub" / "b.png"], tmp_path / "out", "would both become"),
         ([photos], tmp_path / "file", "neither a folder nor an image"),
         ([photos / "b.png"], tmp_path / "x.bmp", "cannot write"),
+        ([photos], tmp_path / "x.JP2", "cannot write"),
     ):
         with pytest.raises(ValueError, match=words):
             folder.plan(inputs, output)
@@ -115,14 +125,67 @@ def test_files_of_others_are_not_replaced(photos, tmp_path):
     other = put(tmp_path / "out" / "b.png", 0.75)
     content = other.read_bytes()
     jobs = folder.plan([photos / "b.png"], tmp_path / "out")
-    (outcome,) = folder.run(jobs, images.read, brighten, {})
+    (outcome,) = outcomes(jobs)
     assert outcome.status == "failed"
-    assert "--overwrite" in outcome.text
+    assert "--overwrite" in outcome.reason
     assert other.read_bytes() == content
     assert statuses(jobs, overwrite=True) == ["done"]
     assert statuses(jobs) == ["skipped"]
     other.write_bytes(content + b"longer")  # somebody changed what we wrote
     assert statuses(jobs) == ["failed"]
+
+
+@pytest.mark.parametrize("link", [False, True])
+def test_the_output_of_another_input_is_not_replaced(photos, tmp_path, link):
+    put(tmp_path / "day2" / "b.png", 0.5)
+    if link:
+        (tmp_path / "day1").symlink_to("in")
+    first = folder.plan([tmp_path / ("day1" if link else "in") / "b.png"], tmp_path / "out")
+    second = folder.plan([tmp_path / "day2"], tmp_path / "out")
+    assert statuses(first) == ["done"]
+    content = first[0].target.read_bytes()
+    (outcome,) = outcomes(second)
+    assert outcome.status == "failed"
+    assert f"was made from {photos / 'b.png'}" in outcome.reason
+    assert first[0].target.read_bytes() == content
+    assert statuses(second, overwrite=True) == ["done"]
+    assert statuses(first) == ["failed"]
+
+
+def test_a_folder_may_be_moved_with_its_output(photos, tmp_path):
+    assert statuses(folder.plan([photos], photos / "out")) == ["done"] * 4
+    moved = photos.rename(tmp_path / "elsewhere")
+    assert statuses(folder.plan([moved], moved / "out")) == ["skipped"] * 4
+
+
+def test_what_is_wrong_with_an_output_is_said_before_computing(photos, tmp_path, monkeypatch):
+    out = tmp_path / "out"
+    long = put(tmp_path / "long" / f"{'x' * 240}.png")
+    assert statuses(folder.plan([long], out)) == ["failed"]
+    long = long.rename(long.with_name(f"{'y' * 237}.png"))  # its note has the longest name there is
+    assert statuses(folder.plan([long], out)) == ["done"]
+    (out / "b.png").mkdir()
+    jobs = folder.plan([photos], out)
+    assert [outcome.status for outcome in outcomes(jobs, work=None)][1] == "failed"
+    (out / "sub").write_text("a file")
+    with pytest.raises(ValueError, match=r"cannot make the folder .*sub"):
+        folder.survey(jobs, {})
+    monkeypatch.setattr(os, "access", lambda path, mode: False)
+    with pytest.raises(ValueError, match=r"cannot write to the folder .*out"):
+        folder.survey(folder.plan([photos / "a.jpg"], out / "new"), {})
+
+
+def test_an_output_that_is_a_file_and_a_folder_is_refused(photos, tmp_path):
+    put(tmp_path / "other" / "b.png" / "x.png")
+    with pytest.raises(ValueError, match="would both become"):
+        folder.plan([photos, tmp_path / "other"], tmp_path / "out")
+
+
+def test_folders_that_were_not_searched_fail(photos, tmp_path):
+    (photos / "up").symlink_to("..")
+    results = outcomes(folder.plan([photos], tmp_path / "out"))
+    assert [outcome.status for outcome in results] == ["done"] * 4 + ["failed"]
+    assert "up was not searched" in results[-1].reason
 
 
 def test_an_interrupted_run_is_taken_up(photos, tmp_path):
@@ -139,9 +202,9 @@ def test_an_interrupted_run_is_taken_up(photos, tmp_path):
 def test_one_bad_file_among_good_ones(photos, tmp_path):
     bad = photos / "b.png"
     bad.write_bytes(bad.read_bytes()[:60])
-    outcomes = list(folder.run(folder.plan([photos], tmp_path / "out"), images.read, brighten, {}))
-    assert [outcome.status for outcome in outcomes] == ["done", "failed", "done", "done"]
-    assert str(bad) in outcomes[1].text
+    results = outcomes(folder.plan([photos], tmp_path / "out"))
+    assert [outcome.status for outcome in results] == ["done", "failed", "done", "done"]
+    assert str(bad) in results[1].reason
     assert not (tmp_path / "out" / "b.png").exists()
     assert not [name for name in os.listdir(tmp_path / "out") if "b.png" in name]
 
@@ -164,10 +227,10 @@ def test_an_exception_of_any_type_costs_one_file(photos, tmp_path, error, words)
         return brighten(image)
 
     images.write(images.Image(np.full((3, 25, 32), 0.25, np.float32)), photos / "b.png")
-    outcomes = list(folder.run(folder.plan([photos], tmp_path / "out"), images.read, work, {}))
-    assert [outcome.status for outcome in outcomes] == ["done", "failed", "done", "done"]
-    assert outcomes[1].text == f"{photos / 'b.png'}: {words}"
-    assert outcomes[0].text == "brighter"
+    results = outcomes(folder.plan([photos], tmp_path / "out"), work=work)
+    assert [outcome.status for outcome in results] == ["done", "failed", "done", "done"]
+    assert results[1].reason == f"{photos / 'b.png'}: {words}"
+    assert results[0].facts["sigma"] == 0.1
 
 
 def test_links_that_lead_back_to_themselves_are_refused(photos, tmp_path):
@@ -179,6 +242,6 @@ def test_links_that_lead_back_to_themselves_are_refused(photos, tmp_path):
 
 def test_what_cannot_be_written_leaves_nothing(photos, tmp_path):
     put(photos / "clear.png", alpha=np.zeros((24, 32), np.uint8))
-    (outcome,) = folder.run(folder.plan([photos / "clear.png"], tmp_path / "out" / "x.jpg"), images.read, brighten, {})
-    assert "alpha" in outcome.text
-    assert os.listdir(tmp_path / "out") == []
+    (outcome,) = outcomes(folder.plan([photos / "clear.png"], tmp_path / "out" / "x.jpg"), work=None)
+    assert "alpha" in outcome.reason  # before anything is computed
+    assert not (tmp_path / "out").exists()

@@ -1,5 +1,7 @@
 """`fastreg restore` from the outside."""
 
+import json
+import os
 import re
 import subprocess
 import sys
@@ -16,8 +18,8 @@ QUICK = ("--iterations", 2)
 
 
 def last(out):
-    """The line that says what became of the files."""
-    return out.splitlines()[-1]
+    """What became of the files, without the rate."""
+    return out.splitlines()[-1].split(";")[0]
 
 
 def test_a_folder(run, photos, prior, tmp_path):
@@ -105,7 +107,9 @@ def test_super_resolution_demosaicking_and_mri(run, prior, tmp_path):
         code, out, err = run(
             "restore", tmp_path / name, "-o", tmp_path / target, "--prior", prior, "--task", *arguments
         )
-        assert (code, last(out), err) == (0, "1 restored", "")
+        assert (code, last(out)) == (0, "1 restored")
+        lost = "fastreg: warning: not kept in the outputs: colour profile (1 image)\n"
+        assert err == (lost if name == "raw.tif" else "")  # the profile is for grey images
         result = images.read(tmp_path / target)
         assert (result.pixels.shape, result.dtype) == (shape, dtype)
         assert (result.alpha is not None) == (name == "small.png")
@@ -167,9 +171,77 @@ def test_ctrl_c_says_what_was_done(run, photos, prior, tmp_path, monkeypatch):
     arguments = ("restore", photos, "-o", tmp_path / "out", "--task", "denoise", "--sigma", 0.1, "--prior", prior)
     code, out, err = run(*arguments)
     assert (code, last(out)) == (130, "1 restored, 2 not finished")
-    assert err == "fastreg: error: interrupted\n"
+    assert err.splitlines()[0] == "fastreg: repeat the command to go on: what is done is skipped"
+    assert err.splitlines()[1:] == ["fastreg: error: interrupted"]
     monkeypatch.undo()
     assert last(run(*arguments)[1]) == "2 restored, 1 skipped (done before)"
+
+
+def test_the_report_has_a_line_for_each_image(run, photos, prior, tmp_path):
+    (photos / "bad.png").write_bytes(b"no image")
+    report = tmp_path / "report.jsonl"
+    common = ("restore", photos, "-o", tmp_path / "out", "--task", "denoise", "--prior", prior, "--sigma", "auto")
+    assert run(*common, "--report", report)[0] == 1
+    lines = {line["input"][len(str(photos)) + 1 :]: line for line in map(json.loads, report.read_text().splitlines())}
+    assert sorted(lines) == ["a.png", "b.tif", "bad.png", "sub/c.npy"]
+    assert (lines["bad.png"]["status"], lines["a.png"]["status"]) == ("failed", "done")
+    assert "not a PNG" in lines["bad.png"]["reason"] and lines["a.png"]["reason"] is None
+    grey = lines["b.tif"]
+    assert grey["output"] == str(tmp_path / "out" / "b.tif")
+    assert (grey["input_shape"], grey["output_shape"], grey["prior"]) == ([24, 32, 1], [24, 32, 1], "tiny")
+    assert (grey["pixels"], grey["lost"]) == (24 * 32, [])
+    assert grey["sigma"] == pytest.approx(0.1, abs=0.02) and grey["seconds"] > 0
+    assert grey["weight"] == pytest.approx(
+        0.03 / grey["sigma"]
+    )  # the rule of the card, with its factor for grey images
+    assert run(*common, "--report", report)[0] == 1
+    added = [json.loads(line)["status"] for line in report.read_text().splitlines()[4:]]
+    assert sorted(added) == ["failed", "skipped", "skipped", "skipped"]
+    assert "must end in .jsonl" in run(*common, "--report", tmp_path / "report.txt")[2]
+    assert run(*common, "--report", tmp_path / "no" / "report.jsonl")[0] == 2
+
+
+def test_a_weight_that_is_not_the_announced_one_is_said(run, photos, prior, tmp_path):
+    code, out, _ = run("restore", photos, "-o", tmp_path / "out", "--task", "denoise", "--sigma", 0.1, "--prior", prior)
+    assert code == 0
+    assert out.splitlines()[1:-1] == [f"{photos / 'b.tif'}: sigma 0.1, weight 0.3"]  # a grey image
+    assert re.fullmatch(r"3 restored; [0-9.]+ megapixels a second", out.splitlines()[-1])
+
+
+def test_names_that_are_not_text_are_restored_and_printed(photos, prior, tmp_path):
+    name = os.fsdecode(b"caf\xe9.png")
+    (photos / "a.png").rename(photos / name)
+    arguments = ("-o", tmp_path / "out", "--task", "denoise", "--sigma", "auto", "--prior", prior, *QUICK)
+    report = tmp_path / "report.jsonl"
+    done = _process("restore", photos, *arguments, "--report", report)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert r"caf\udce9.png: sigma" in done.stdout
+    assert (tmp_path / "out" / name).exists()
+    assert name in [os.path.basename(json.loads(line)["input"]) for line in report.read_text().splitlines()]
+
+
+def test_a_run_goes_on_with_the_precision_it_was_begun_with(run, photos, prior, tmp_path, monkeypatch):
+    from fastreg import compiled
+    from fastreg.batch import restoring
+
+    seen = []
+
+    def prepare(restorer, precision, compile, pixels, accept_drift):
+        seen.append(pixels)
+        return restorer
+
+    def interrupted(*arguments):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(compiled, "prepare", prepare)
+    common = ("restore", photos, "-o", tmp_path / "out", "--task", "denoise", "--sigma", 0.1, "--prior", prior)
+    with monkeypatch.context() as patched:
+        patched.setattr(restoring, "restore_image", interrupted)
+        assert run(*common)[0] == 130
+    (photos / "a.png").unlink()
+    run(*common)
+    run(*common, "--iterations", 3)
+    assert seen == [3 * 24 * 32, 3 * 24 * 32, 2 * 24 * 32]
 
 
 @pytest.mark.parametrize("error", [TypeError, ValueError, KeyError, RuntimeError, AssertionError])
@@ -301,7 +373,8 @@ def test_version_and_help(run):
 
 def _process(*arguments):
     command = [sys.executable, "-m", "fastreg.cli", *map(str, arguments)]
-    return subprocess.run(command, capture_output=True, text=True, check=False)
+    environment = {**os.environ, "PYTHONIOENCODING": "utf-8:strict"}
+    return subprocess.run(command, capture_output=True, text=True, check=False, env=environment)
 
 
 def test_a_real_process_fails_without_traceback(photos, prior, tmp_path):

@@ -13,9 +13,11 @@ from fastreg.tasks import TASKS
 
 
 @pytest.fixture
-def run(capsys):
+def run(capsys, monkeypatch):
     """Run the command line in this process; returns exit code, output and errors."""
-    from fastreg.cli import main
+    from fastreg.cli import main, progress
+
+    monkeypatch.setattr(progress, "_SELDOM", float("inf"))  # a slow machine prints no line of progress
 
     def call(*arguments):
         with pytest.raises(SystemExit) as caught:

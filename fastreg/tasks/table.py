@@ -180,7 +180,7 @@ TASKS: dict[str, Task] = {
             estimates=False,
             draw=_random_columns,
             tuned_sigmas=(0.01, 0.05),
-            tuned_on=({"missing": 0.5}, {"missing": 0.7}),
+            tuned_on=({"missing": 0.5}, {"missing": 0.7}, {"missing": 0.85}),
             held_out=({"missing": 0.6},),
         ),
     )

@@ -93,12 +93,12 @@ def critics(shape: tuple[int, ...], device: torch.device) -> Iterator[Case]:
             "compiled": partial(compiled, x, *chain),
             "compiled, channels last": partial(compiled, x_last, *chain_last),
         }
-        if device.type == "cuda":
-            calls["triton"] = partial(triton_chain.energy_and_gradient, x, *chain, precision)
-        else:
+        if device.type == "cuda" and precision == "ieee":
+            calls["triton"] = partial(triton_chain.energy_and_gradient, x, *chain)
+        if device.type == "cpu":
             calls["strips"] = partial(strips.energy_and_gradient, x, *chain)
             calls["strips, channels last"] = partial(strips.energy_and_gradient, x, *chain_last)
-        planned = "strips" if device.type == "cpu" else "triton" if precision != "ieee" else "reference"
+        planned = "strips" if device.type == "cpu" else "triton" if precision == "ieee" else "compiled, channels last"
         about = {"bench": "critic_gradient", "critic": "alr", "precision": precision, "planned": planned}
         yield (
             about,

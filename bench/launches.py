@@ -14,7 +14,6 @@ from torch import Tensor
 from fastreg.kernels.blur_gradient import tables, triton_blur
 from fastreg.kernels.blur_gradient.geometry import BOUNDARIES, geometry
 from fastreg.kernels.critic_gradient import triton_chain
-from fastreg.kernels.precision import PRECISIONS
 from fastreg.priors.patch_critic import ALR, Layer
 
 _TYPES = {torch.float32: "*fp32", torch.bfloat16: "*bf16", torch.float16: "*fp16", torch.int32: "*i32"}
@@ -24,8 +23,6 @@ CRITICS = {
     "alr": ALR,
     "wide": (Layer(3, 128, 3), Layer(128, 64, 3), Layer(64, 64, 3, 3), Layer(64, 32, 1), Layer(32, 32, 1)),
 }
-#: Precisions with different types or launch settings; those of bf16 and fp16 are the same.
-OPERANDS = ("ieee", "tf32", "bf16")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -86,18 +83,16 @@ def _blurs() -> Iterator[Launch]:
 
 
 def _critics() -> Iterator[Launch]:
-    for (name, layers), activation, precision in itertools.product(CRITICS.items(), ("relu", "silu"), OPERANDS):
-        weights = [torch.empty(o, i, k, k, device="meta", dtype=PRECISIONS[precision]) for i, o, k, _ in layers]
+    for (name, layers), activation in itertools.product(CRITICS.items(), ("relu", "silu")):
+        weights = [torch.empty(o, i, k, k, device="meta") for i, o, k, _ in layers]
         biases = [torch.empty(layer.outputs, device="meta") for layer in layers]
         recorder = _Recorder()
         with mock.patch.object(triton_chain, "wrap_triton", recorder):
             x = torch.empty(2, 3, 511, 509, device="meta")
-            triton_chain.energy_and_gradient(
-                x, weights, biases, [layer.stride for layer in layers], activation, precision
-            )
+            triton_chain.energy_and_gradient(x, weights, biases, [layer.stride for layer in layers], activation)
         for kernel, values in recorder.found:
             layer = "-".join(str(values.get(k)) for k in ("INPUTS", "OUTPUTS", "HEIGHT", "STRIDE") if k in values)
-            yield _launch(f"critic/{name}/{activation}/{precision}/{layer}", kernel, values)
+            yield _launch(f"critic/{name}/{activation}/{layer}", kernel, values)
 
 
 def _launch(name: str, kernel: Any, values: dict[str, Any]) -> Launch:

@@ -10,16 +10,8 @@ BLUR_TILE = {"ROWS": 16, "COLUMNS": 64, "num_warps": 4, "num_stages": 1}
 #: `PROGRAMS` limits how many programs run at once, each with its own scratch memory: eight on each of 132 multiprocessors.
 BLUR_FUSED = {"ROWS": 32, "COLUMNS": 64, "PROGRAMS": 1056, "num_warps": 4, "num_stages": 1}
 
-#: Tiles of `M` pixels, `N` channels and `K` terms of the sum of a convolution, for each number format of the operands.
-CRITIC_FORWARD = {
-    "ieee": {"M": 64, "N": 64, "K": 16, "num_warps": 4, "num_stages": 3},
-    "tf32": {"M": 128, "N": 64, "K": 32, "num_warps": 8, "num_stages": 3},
-    "half": {"M": 128, "N": 64, "K": 64, "num_warps": 4, "num_stages": 3},
-}
-CRITIC_BACKWARD = {
-    "ieee": {"M": 64, "N": 64, "K": 16, "num_warps": 4, "num_stages": 2},
-    "tf32": {"M": 128, "N": 64, "K": 32, "num_warps": 4, "num_stages": 3},
-    "half": {"M": 128, "N": 64, "K": 64, "num_warps": 8, "num_stages": 3},
-}
+#: Tiles of `M` pixels, `N` channels and `K` terms of the sum of a convolution.
+CRITIC_FORWARD = {"M": 64, "N": 64, "K": 16, "num_warps": 4, "num_stages": 3}
+CRITIC_BACKWARD = {"M": 64, "N": 64, "K": 16, "num_warps": 4, "num_stages": 2}
 #: `NUMBERS` is the number of pixels times the number of channels in a tile of the last layer.
 CRITIC_LAST = {"NUMBERS": 2048, "num_warps": 4, "num_stages": 1}

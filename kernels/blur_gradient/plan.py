@@ -5,15 +5,18 @@ cores of an AMD EPYC) shifted images were the fastest 21 times, Fourier transfor
 "at most 17 taps: shifted images" takes 1.039 times as long as the fastest method (geometric mean). ``python -m bench.kernels``
 repeats the measurement on other machines.
 
-On a GPU: microseconds for 3x512x512 pixels on an H200:
+On a GPU: microseconds for 3x512x512 pixels on an H100, launches included (``bench/tables/kernels.md``):
 
 =================  ======  =====================  ============
 PSF                fused   residual and adjoint   best of torch
 =================  ======  =====================  ============
-dense 3x3          71      108                    203
-13 taps in 7x7     90      116                    354
-29 taps in 15x15   193     128                    338
-dense 7x7          314     168                    356
+dense 3x3          181     250                    344
+13 taps in 7x7     275     389                    545
+29 taps in 15x15   401     345                    1014
+dense 7x7          531     417                    593
+dense 9x9          660     490                    638
+dense 15x15        1652    968                    1052
+dense 25x25                2248                   666
 =================  ======  =====================  ============
 """
 
@@ -36,7 +39,7 @@ MOST_SHIFTS = 17
 #: Limits of the single Triton kernel for residual and adjoint: taps, and distance in pixels from the centre of the PSF.
 MOST_FUSED, FUSED_REACH = 13, 3
 #: Most taps for the pair of Triton kernels, one for the residual and one for the adjoint.
-MOST_TRITON = 60
+MOST_TRITON = 200
 
 
 class Method(NamedTuple):

@@ -21,9 +21,9 @@ def energy_and_gradient(
 ) -> tuple[Tensor, Tensor]:
     """Mean score ``[B]`` of images ``[B, C, H, W]`` and its gradient ``[B, C, H, W]``, both in the dtype of `x`.
 
-    A CPU computes strips of the image one after the other. A GPU uses Triton kernels for tf32, bf16 and fp16; in full float32,
-    which has no tensor cores, the convolutions of torch are faster. The reference is used where the result is differentiated
-    once more, and in programs that are compiled for a CPU.
+    A CPU computes strips of the image one after the other. A GPU uses Triton kernels in full float32, and the convolutions of
+    torch in tf32, bf16 and fp16, which are faster there: see README.md beside this file. The reference is used where the result
+    is differentiated once more, and in programs that are compiled for a CPU.
 
     Parameters
     ----------
@@ -43,10 +43,10 @@ def energy_and_gradient(
     if precision not in PRECISIONS:
         raise ValueError(f"precision must be one of {', '.join(PRECISIONS)}, got {precision!r}")
     parameters = [*weights, *biases]
-    if precision != "ieee" and usable([x], parameters):
+    if precision == "ieee" and usable([x], parameters):
         from fastreg.kernels.critic_gradient.triton_chain import energy_and_gradient_op  # imports Triton
 
-        energy, gradient = energy_and_gradient_op(x, list(weights), list(biases), list(strides), activation, precision)
+        energy, gradient = energy_and_gradient_op(x, list(weights), list(biases), list(strides), activation)
         return energy, gradient
     if precision in ("bf16", "fp16"):
         dtype = PRECISIONS[precision]

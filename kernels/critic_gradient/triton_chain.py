@@ -1,7 +1,7 @@
 """Energy and gradient of a chain of convolutions by Triton kernels: one kernel per layer and direction.
 
 For the backward pass a layer stores z for SiLU, and one bit per number for the piecewise linear activations. The last
-layer runs no convolution (see `last_layer_kernel`); 1/N is multiplied last, on float32 numbers.
+layer runs no convolution (see `last_layer_kernel`); the division by N comes last. Everything is float32.
 """
 
 from __future__ import annotations
@@ -16,7 +16,6 @@ from fastreg.kernels._triton import available, triton_op
 from fastreg.kernels.critic_gradient import reference
 from fastreg.kernels.critic_gradient.reference import LEAKY_SLOPE
 from fastreg.kernels.launch_settings import CRITIC_BACKWARD, CRITIC_FORWARD, CRITIC_LAST
-from fastreg.kernels.precision import PRECISIONS
 
 if available():
     from torch.library import wrap_triton
@@ -29,13 +28,11 @@ CODES = {"none": 0, "relu": 1, "leaky_relu": 2, "silu": 3}
 
 @triton_op("critic_gradient")
 def energy_and_gradient_op(
-    x: Tensor, weights: list[Tensor], biases: list[Tensor], strides: list[int], activation: str, precision: str
+    x: Tensor, weights: list[Tensor], biases: list[Tensor], strides: list[int], activation: str
 ) -> tuple[Tensor, Tensor]:
     """``torch.ops.fastreg.critic_gradient``: the kernels on a GPU, the reference elsewhere."""
     if x.is_cuda:
-        return energy_and_gradient(x, weights, biases, strides, activation, precision)
-    dtype = PRECISIONS[precision]
-    weights, biases = [weight.to(dtype) for weight in weights], [bias.to(dtype) for bias in biases]
+        return energy_and_gradient(x, weights, biases, strides, activation)
     energy, gradient = reference.energy_and_gradient(x, weights, biases, strides, activation)
     return energy, gradient.contiguous()
 
@@ -46,14 +43,8 @@ def energy_and_gradient(
     biases: Sequence[Tensor],
     strides: Sequence[int],
     activation: str,
-    precision: str = "ieee",
 ) -> tuple[Tensor, Tensor]:
-    """Mean score ``[B]`` of float32 images ``[B, C, H, W]`` and its gradient, as the reference defines them.
-
-    `precision` names how operands are rounded for the products (``"ieee"``, ``"tf32"``, ``"bf16"``, ``"fp16"``) and so the
-    dtype that images between the layers are kept in; sums, the energy and the gradient are float32.
-    """
-    weights = [weight.to(PRECISIONS[precision]) for weight in weights]
+    """Mean score ``[B]`` of float32 images ``[B, C, H, W]`` and its gradient, as the reference defines them."""
     last = len(weights) - 1
     a, saved, bits = x.permute(0, 2, 3, 1), x, x
     kept: list[tuple[Tensor, Tensor]] = []
@@ -61,7 +52,7 @@ def energy_and_gradient(
     for k in range(last):
         # the last layer reads the activations themselves, so the layer before it stores no bits
         with_bits = activation != "silu" and k < last - 1
-        a, saved, bits = forward_layer(a, weights[k], biases[k], strides[k], activation, precision, with_bits)
+        a, saved, bits = forward_layer(a, weights[k], biases[k], strides[k], activation, with_bits)
         kept.append((saved, bits))
         sizes.append(a.shape[1:3])
     gradient = torch.empty_like(x, memory_format=torch.contiguous_format)
@@ -86,13 +77,13 @@ def energy_and_gradient(
         output, divisor = target(k)
         before = activation if k > 0 else "none"
         saved, bits = kept[k - 1] if k > 0 else (output, output)
-        backward_layer(cotangent, weights[k], strides[k], before, saved, bits, output, divisor, precision)
+        backward_layer(cotangent, weights[k], strides[k], before, saved, bits, output, divisor)
         cotangent = output
     return energy, gradient
 
 
 def forward_layer(
-    x: Tensor, weight: Tensor, bias: Tensor, stride: int, activation: str, precision: str, with_bits: bool
+    x: Tensor, weight: Tensor, bias: Tensor, stride: int, activation: str, with_bits: bool
 ) -> tuple[Tensor, Tensor, Tensor]:
     """A layer on ``[B, H, W, C]``: f(z), z if the backward pass needs it, and the bits of f(z) > 0 if it needs them."""
     outputs, inputs, tall, wide = weight.shape
@@ -104,31 +95,31 @@ def forward_layer(
     if with_bits:
         words = (outputs + 31) // 32
         bits = torch.empty((x.shape[0], height, width, words), dtype=torch.int32, device=x.device)
-    config = _tile(CRITIC_FORWARD, precision, outputs, inputs * tall * wide)
+    config = _tile(CRITIC_FORWARD, outputs, inputs * tall * wide)
     blocks = _blocks(height * width, config["M"]), _blocks(outputs, config["N"])
     wrap_triton(forward_kernel)[(x.shape[0] * blocks[0] * blocks[1],)](
         x, weight.permute(2, 3, 1, 0).contiguous(), bias.contiguous(), result, saved, bits, height, width, *blocks,
         *x.stride(), INPUTS=inputs, OUTPUTS=outputs, HEIGHT=tall, WIDTH=wide, STRIDE=stride,
-        ACTIVATION=CODES[activation], SLOPE=LEAKY_SLOPE, BITS=with_bits, PRECISION=operands(precision), **config,
+        ACTIVATION=CODES[activation], SLOPE=LEAKY_SLOPE, BITS=with_bits, **config,
     )  # fmt: skip
     return result, saved, bits
 
 
 def backward_layer(
     cotangent: Tensor, weight: Tensor, stride: int, before: str, saved: Tensor, bits: Tensor, output: Tensor,
-    divisor: int, precision: str,
+    divisor: int,
 ) -> None:  # fmt: skip
     """Write to `output` ``[B, H, W, C]`` the cotangent at the input of a layer, before the activation `before`."""
     outputs, inputs, tall, wide = weight.shape
     batch, height, width, _ = output.shape
     classes = _blocks(height, stride), _blocks(width, stride)
-    config = _tile(CRITIC_BACKWARD, precision, inputs, outputs)
+    config = _tile(CRITIC_BACKWARD, inputs, outputs)
     blocks = _blocks(classes[0] * classes[1], config["M"]), _blocks(inputs, config["N"])
     wrap_triton(backward_kernel)[(batch * stride * stride * blocks[0] * blocks[1],)](
         cotangent, weight.permute(2, 3, 0, 1).contiguous(), saved, bits, output, height, width,
         *cotangent.shape[1:3], *classes, *blocks, *output.stride(), divisor,
         INPUTS=inputs, OUTPUTS=outputs, HEIGHT=tall, WIDTH=wide, STRIDE=stride,
-        ACTIVATION=CODES[before], SLOPE=LEAKY_SLOPE, PRECISION=operands(precision), **config,
+        ACTIVATION=CODES[before], SLOPE=LEAKY_SLOPE, **config,
     )  # fmt: skip
 
 
@@ -159,17 +150,12 @@ def last_layer(
     return partial.sum(1)
 
 
-def _tile(settings: dict[str, dict[str, int]], precision: str, channels: int, terms: int) -> dict[str, Any]:
+def _tile(settings: dict[str, int], channels: int, terms: int) -> dict[str, Any]:
     """Launch settings, with smaller tiles for layers of few channels, but at least 32 (one word of bits)."""
-    config = dict(settings["half" if precision in ("bf16", "fp16") else precision])
+    config = dict(settings)
     config["N"] = min(config["N"], max(32, 1 << (channels - 1).bit_length()))
     config["K"] = min(config["K"], max(16, 1 << (terms - 1).bit_length()))
     return config
-
-
-def operands(precision: str) -> str:
-    """The name of a precision for `tl.dot`, which ignores it for operands in half precision."""
-    return "tf32" if precision == "tf32" else "ieee"
 
 
 def _blocks(size: int, block: int) -> int:

@@ -22,7 +22,7 @@ SILU = tl.constexpr(3)
 def forward_chunk(
     total, x, weight, row, column, channel, step, x_row, x_column, x_channel,
     INPUTS: tl.constexpr, OUTPUTS: tl.constexpr, WIDTH: tl.constexpr, CHUNKS: tl.constexpr, K: tl.constexpr,
-    FLAT: tl.constexpr, TAPS: tl.constexpr, PRECISION: tl.constexpr,
+    FLAT: tl.constexpr, TAPS: tl.constexpr,
 ):  # fmt: skip
     """Add one step of the sum: `K` terms of one tap or, if there are few channels (`FLAT`), of several taps."""
     if FLAT:
@@ -41,7 +41,7 @@ def forward_chunk(
     left = tl.load(x + at, mask=live[None, :], other=0.0).to(weight.dtype.element_ty)
     at = (index * OUTPUTS)[:, None] + channel[None, :]
     right = tl.load(weight + at, mask=live[:, None] & (channel < OUTPUTS)[None, :], other=0.0)
-    return tl.dot(left, right, total, input_precision=PRECISION)
+    return tl.dot(left, right, total, input_precision="ieee")
 
 
 @triton.jit
@@ -62,7 +62,7 @@ def forward_kernel(
     x, weight, bias, output, saved, bits, out_height, out_width, pixel_blocks, channel_blocks,
     x_entry, x_row, x_column, x_channel,
     INPUTS: tl.constexpr, OUTPUTS: tl.constexpr, HEIGHT: tl.constexpr, WIDTH: tl.constexpr, STRIDE: tl.constexpr,
-    ACTIVATION: tl.constexpr, SLOPE: tl.constexpr, BITS: tl.constexpr, PRECISION: tl.constexpr,
+    ACTIVATION: tl.constexpr, SLOPE: tl.constexpr, BITS: tl.constexpr,
     M: tl.constexpr, N: tl.constexpr, K: tl.constexpr,
 ):  # fmt: skip
     """``f(w * x + b)``; also the bits of f(z) > 0 if `BITS`, and z for SiLU."""
@@ -83,7 +83,7 @@ def forward_kernel(
     for step in range(STEPS):
         total = forward_chunk(
             total, x + entry * x_entry, weight, row, column, channel, step, x_row, x_column, x_channel,
-            INPUTS, OUTPUTS, WIDTH, CHUNKS, K, FLAT, HEIGHT * WIDTH, PRECISION,
+            INPUTS, OUTPUTS, WIDTH, CHUNKS, K, FLAT, HEIGHT * WIDTH,
         )  # fmt: skip
 
     total += tl.load(bias + channel, mask=channel < OUTPUTS, other=0.0).to(tl.float32)[None, :]
@@ -112,7 +112,7 @@ def forward_kernel(
 def transposed_sum(
     cotangent, weight, class_row, class_column, live, channel, first_row, first_column, from_height, from_width,
     INPUTS: tl.constexpr, OUTPUTS: tl.constexpr, HEIGHT: tl.constexpr, WIDTH: tl.constexpr, STRIDE: tl.constexpr,
-    PRECISION: tl.constexpr, M: tl.constexpr, N: tl.constexpr, K: tl.constexpr,
+    M: tl.constexpr, N: tl.constexpr, K: tl.constexpr,
 ):  # fmt: skip
     """The transpose of a layer at pixels of one residue ``(first_row, first_column)`` modulo the stride."""
     CHUNKS: tl.constexpr = (OUTPUTS + K - 1) // K
@@ -132,7 +132,7 @@ def transposed_sum(
         number = (first_row + tap_row * STRIDE) * WIDTH + first_column + tap_column * STRIDE
         at = ((number * OUTPUTS + source) * INPUTS)[:, None] + channel[None, :]
         right = tl.load(weight + at, mask=(source < OUTPUTS)[:, None] & (channel < INPUTS)[None, :], other=0.0)
-        total = tl.dot(left.to(right.dtype), right, total, input_precision=PRECISION)
+        total = tl.dot(left.to(right.dtype), right, total, input_precision="ieee")
     return total
 
 
@@ -141,7 +141,7 @@ def backward_kernel(
     cotangent, weight, saved, bits, output, height, width, from_height, from_width, class_height, class_width,
     pixel_blocks, channel_blocks, out_entry, out_row, out_column, out_channel, count,
     INPUTS: tl.constexpr, OUTPUTS: tl.constexpr, HEIGHT: tl.constexpr, WIDTH: tl.constexpr, STRIDE: tl.constexpr,
-    ACTIVATION: tl.constexpr, SLOPE: tl.constexpr, PRECISION: tl.constexpr,
+    ACTIVATION: tl.constexpr, SLOPE: tl.constexpr,
     M: tl.constexpr, N: tl.constexpr, K: tl.constexpr,
 ):  # fmt: skip
     """``f'(z) * (transpose of w)(cotangent) / count``: from `OUTPUTS` channels back to `INPUTS`.
@@ -165,7 +165,7 @@ def backward_kernel(
 
     total = transposed_sum(
         cotangent + entry * from_height * from_width * OUTPUTS, weight, class_row, class_column, live, channel,
-        first_row, first_column, from_height, from_width, INPUTS, OUTPUTS, HEIGHT, WIDTH, STRIDE, PRECISION, M, N, K,
+        first_row, first_column, from_height, from_width, INPUTS, OUTPUTS, HEIGHT, WIDTH, STRIDE, M, N, K,
     )  # fmt: skip
     mask = live[:, None] & (channel < INPUTS)[None, :]
     position = row * width + column

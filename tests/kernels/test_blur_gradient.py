@@ -122,8 +122,8 @@ def test_tables_hold_the_psf(boundary: str) -> None:
         (13, 3, True, "triton_fused"),
         (13, 4, True, "triton_taps"),
         (49, 3, True, "triton_taps"),
-        (60, 20, True, "triton_taps"),
-        (61, 4, True, "fft"),
+        (200, 20, True, "triton_taps"),
+        (201, 12, True, "fft"),
     ],
 )
 def test_the_rules(taps: int, reach: int, triton: bool, expected: str) -> None:

@@ -51,7 +51,7 @@ def test_an_unknown_precision_is_refused() -> None:
 
 @pytest.mark.skipif(not available(), reason="needs triton")
 def test_the_op_is_well_behaved() -> None:
-    torch.library.opcheck(triton_chain.energy_and_gradient_op, (torch.rand(2, 3, 9, 10), *chain(), "ieee"))
+    torch.library.opcheck(triton_chain.energy_and_gradient_op, (torch.rand(2, 3, 9, 10), *chain()))
 
 
 @pytest.mark.skipif(not available(), reason="needs triton")
@@ -73,7 +73,7 @@ def test_kernels_take_float32_images_on_one_gpu_that_are_not_differentiated() ->
 @pytest.mark.skipif(not available(), reason="needs triton")
 @pytest.mark.parametrize("precision", PRECISIONS)
 def test_programs_for_a_gpu_hold_the_kernels_of_the_rule(precision: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A kernel a layer and direction, and one for the last layer; in full float32 torch's convolutions."""
+    """In full float32 a kernel a layer and direction, and one for the last layer; else torch's convolutions."""
     from torch._subclasses.fake_tensor import FakeTensorMode
     from torch.fx.experimental.proxy_tensor import make_fx
 
@@ -85,7 +85,7 @@ def test_programs_for_a_gpu_hold_the_kernels_of_the_rule(precision: str, monkeyp
 
     def inside(x: Tensor, *parameters: Tensor) -> tuple[Tensor, Tensor]:
         weights, biases = parameters[: len(ALR)], parameters[len(ALR) :]
-        return triton_chain.energy_and_gradient(x, weights, biases, strides, "silu", precision)
+        return triton_chain.energy_and_gradient(x, weights, biases, strides, "silu")
 
     def code(run: Callable[..., tuple[Tensor, Tensor]]) -> str:
         x = torch.empty(2, 3, 24, 25)
@@ -97,8 +97,8 @@ def test_programs_for_a_gpu_hold_the_kernels_of_the_rule(precision: str, monkeyp
 
     with FakeTensorMode(allow_non_fake_inputs=True), torch.no_grad():
         outer, inner = code(program), code(inside)
-    assert ("torch.ops.fastreg.critic_gradient.default(" in outer) == (precision != "ieee")
-    assert ("convolution" in outer) == (precision == "ieee")
+    assert ("torch.ops.fastreg.critic_gradient.default(" in outer) == (precision == "ieee")
+    assert ("convolution" in outer) == (precision != "ieee")
     assert inner.count("= torch.ops.higher_order.triton_kernel_wrapper_mutation(") == 2 * (len(ALR) - 1) + 1
     assert "convolution" not in inner
 

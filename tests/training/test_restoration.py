@@ -12,8 +12,9 @@ from PIL import Image
 from fastreg import models, tasks
 from fastreg.cli.main import main
 from fastreg.models import ModelCard, WeightRule
-from fastreg.priors import DnCNN, LeastSquares, Residual, UNet
+from fastreg.priors import DnCNN, LeastSquares, Residual, Sum, UNet
 from fastreg.priors.base import GradientPrior
+from fastreg.priors.layers import Conv
 from fastreg.solvers import LearnedSplitting, MonotoneForwardBackward
 from fastreg.training import tuning
 from fastreg.training.equilibrium import EquilibriumObjective
@@ -21,6 +22,8 @@ from fastreg.training.loop import Budget, Loop
 from fastreg.training.patches import PatchSource
 from fastreg.training.restoration import Learned, Observations, RestorationRecipe
 from fastreg.training.restoration_session import Equilibrium, Unrolled
+from fastreg.training.unrolled import initialize
+from tests.registry import random
 
 
 def photographs(size: int = 48) -> list[np.ndarray]:
@@ -38,8 +41,44 @@ def potential() -> LeastSquares:
 def objective(method: Unrolled | Equilibrium, prior: GradientPrior, task: str, **recipe: object):
     settings = RestorationRecipe(task, **{"crop": 16, "batch": 4, "rate": 2e-3, "warm_up": 1, **recipe})  # type: ignore[arg-type]
     observations = Observations(settings, PatchSource(photographs(), settings.crop), prior.channels)
-    model = Learned(prior.train(), method.solver(prior), WeightRule.constant(1.0), observations.row.tuned_sigmas)
+    model = Learned(prior.train(), method.solver(prior), WeightRule.constant(1.0), settings.sigmas, settings.rate)
     return method.objective(model, settings, observations)
+
+
+def test_a_potential_learns_from_random_weights_at_noise_of_a_range() -> None:
+    """The values of the network keep their size; the schedule learns at its own rate."""
+    torch.manual_seed(0)
+    network = UNet(3, (8, 16), 1, "silu", residual=False, scale=10.0)
+    initialize(network)
+    sizes: list[float] = []
+    for module in network.modules():
+        if isinstance(module, Conv):
+            module.register_forward_hook(lambda _module, _inputs, output: sizes.append(float(output.detach().std())))
+    network(random((1, 3, 16, 16), torch.float32), torch.tensor([0.1]))
+    assert min(sizes[:-1]) > 0.3 and max(sizes) < 30
+    method = Unrolled(3, first=0.01, data=0.15, prior=0.005)
+    made = objective(method, Sum(network), "denoise", sigma=(0.1, 0.2), precision="bf16", batch=8, rate=4e-3)
+    sigma = made.observations.draw(torch.Generator().manual_seed(0))[3]
+    assert float(sigma.min()) >= 0.1 and float(sigma.max()) <= 0.2
+    records = list(Loop(made, Budget(30), {}, average=0.0, clip=0.1).run(every=5))
+    assert records[-1]["loss"] < 0.7 * records[0]["loss"]
+    settings = made.model.finished()[1]
+    assert settings.solver is not None
+    change = torch.tensor(settings.solver["settings"]["rows"]) - method.solver(made.model.prior).schedule
+    assert (change[1:, :3] != 0).all()  # the first data step has nothing to do
+    with pytest.raises(ValueError, match="range of noise levels"):
+        RestorationRecipe("denoise", sigma=(0.2, 0.1))
+
+
+@pytest.mark.slow
+def test_a_compiled_gradient_learns_the_same() -> None:
+    gradients = []
+    for compiled in (False, True):
+        made = objective(Unrolled(2, compiled=compiled), potential(), "inpaint")
+        made.loss(torch.Generator().manual_seed(0))[0].backward()
+        gradients.append([p.grad for p in made.model.parameters()])
+    for ours, theirs in zip(*gradients, strict=True):
+        torch.testing.assert_close(ours, theirs, rtol=1e-3, atol=1e-6)
 
 
 @pytest.mark.parametrize("task", ["super-resolve", "mri"])

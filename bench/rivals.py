@@ -38,7 +38,7 @@ class Nothing(Denoiser):
 
 def with_prior(prior: Prior, operator: LinearOperator, solver: Solver[Any], y: Tensor, sigma: float) -> Solve:
     """A solve with another prior, eager and in float32; untrained, so that only its time means something."""
-    restorer = Restorer(operator, prior=prior.to(y.device).eval().requires_grad_(False), solver=solver, weight=1.0)
+    restorer = Restorer(operator, prior=prior.eval().requires_grad_(False), solver=solver, weight=1.0).to(y.device)
 
     def run() -> Tensor:
         with torch.no_grad():

@@ -152,7 +152,7 @@ class Evaluator:
         operator = self.restorer.operator
         frame, degraded = shown(self.restorer, clean), measured
         if measured.shape != frame.shape or measured.is_complex():
-            degraded = shown(self.restorer, operator.initial(measured))
+            degraded = shown(self.restorer, operator.initial(measured.to(self.restorer.device)).cpu())
         baseline = None
         if self.settings.baseline:
             method = baselines.BASELINES[tasks.find(self.settings.task).baseline]

@@ -9,7 +9,7 @@ import math
 import mmap
 import warnings
 import zlib
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, BinaryIO, NamedTuple
 
@@ -151,34 +151,51 @@ def decode_tiff(data: bytes, max_pixels: int = MAX_PIXELS) -> Decoded:
         page: Any = pages[0]
         check_size(page.imagewidth, page.imagelength, max_pixels)
         check_size(page.tilewidth, page.tilelength, max_pixels)
-        if page.photometric not in (0, 1, 2, 3, 6):
-            raise ValueError(f"its colours are {page.photometric.name}, expected grey or RGB")
         tags = directories.parse_at(data, page.offset, file.byteorder, file.is_bigtiff)
         described = metadata.from_directory(tags)
         lossy = int(page.compression) in _LOSSY
-        if page.photometric in (3, 6) or page.bitspersample == 1:  # palettes, JPEG inside TIFF, black and white
+        if is_converted(page):
             return Decoded(by_libtiff(data, max_pixels, tags), described, lossy=lossy)
-        if page.bitspersample not in (8, 16, 32, 64):
-            raise ValueError(f"its samples have {page.bitspersample} bits, expected 8 or 16, or floating point")
-        check_channels(page, page.samplesperpixel)
         if page.axes not in ("YX", "YXS", "SYX"):
             raise ValueError(f"its axes are {page.axes}, expected rows, columns and channels")
-        check_segments(data, page)
-        try:
-            samples = page.asarray()
-        except ValueError as error:
-            if "imagecodecs" not in str(error):
-                raise
-            if page.bitspersample != 8 and page.samplesperpixel > 1:
-                raise ValueError(
-                    f"it is compressed with {page.compression.name}, which needs `pip install imagecodecs`"
-                ) from error
-            return Decoded(by_libtiff(data, max_pixels, tags), described, lossy=lossy)
+        samples = decode_pages(page, [page], data, max_pixels)
+        check_channels(page, page.samplesperpixel)
         samples = np.moveaxis(samples, 0, -1) if page.axes == "SYX" else samples.reshape(*samples.shape[:2], -1)
-        if page.photometric == 0:
-            samples = np.invert(samples) if samples.dtype.kind == "u" else 1 - samples
         premultiplied = 1 in [int(kind) for kind in page.extrasamples]
         return Decoded(samples, described, premultiplied, lossy)
+
+
+def is_converted(page: Any) -> bool:
+    """Whether a page of a TIFF file becomes RGB or grey: palettes, JPEG inside TIFF, black and white."""
+    return page.photometric in (3, 6) or page.bitspersample == 1
+
+
+def decode_pages(series: Any, pages: Sequence[Any], data: bytes | mmap.mmap, max_pixels: int) -> np.ndarray:
+    """The samples of a series of grey or RGB pages, or of one page, with the dimensions that tifffile gives them."""
+    page, file = series.keyframe, series.keyframe.parent
+    if page.photometric not in (0, 1, 2):
+        raise ValueError(f"its colours are {page.photometric.name}, expected grey or RGB")
+    if page.bitspersample not in (8, 16, 32, 64):
+        raise ValueError(f"its samples have {page.bitspersample} bits, expected 8 or 16, or floating point")
+    for part in pages:
+        check_segments(data, part)
+    try:
+        samples: np.ndarray = series.asarray()
+    except ValueError as error:
+        if "imagecodecs" not in str(error):
+            raise
+        if (file.is_bigtiff and len(pages) > 1) or (page.bitspersample != 8 and page.samplesperpixel > 1):
+            raise ValueError(
+                f"it is compressed with {page.compression.name}, which needs `pip install imagecodecs`"
+            ) from error
+        whole = data[:]
+        tags = (directories.parse_at(whole, part.offset, file.byteorder, file.is_bigtiff) for part in pages)
+        frames = [by_libtiff(whole, max_pixels, each) for each in tags]  # has made white the largest number
+        return np.stack([np.moveaxis(x, -1, 0) if page.axes == "SYX" else x for x in frames]).reshape(series.shape)
+    samples = samples.astype(samples.dtype.newbyteorder("="), copy=False)
+    if page.photometric == 0:  # white is zero
+        samples = np.invert(samples) if samples.dtype.kind == "u" else 1 - samples
+    return samples
 
 
 def check_size(width: int, height: int, limit: int) -> None:

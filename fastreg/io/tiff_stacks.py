@@ -61,7 +61,7 @@ def _read_series(file: Any, series: Any, data: mmap.mmap, max_pixels: int, axes:
         "extrasamples": [int(extra) for extra in page.extrasamples] or None,
         "compression": None if page.compression == 1 else "zlib",
     }
-    if page.photometric in (3, 6) or page.bitspersample == 1:  # palettes, JPEG, black and white
+    if decoders.is_converted(page):
         if kind != "plain" or axes is not None:
             raise ValueError(f"its colours are {page.photometric.name}, expected grey or RGB in a stack with axes")
         whole = data[:]
@@ -76,7 +76,7 @@ def _read_series(file: Any, series: Any, data: mmap.mmap, max_pixels: int, axes:
         if count == 1:
             samples, used, options["planarconfig"] = samples[..., 0], "IYX", None
     else:
-        samples = _decoded(series, data, max_pixels, file)
+        samples = decoders.decode_pages(series, list(series.pages), data, max_pixels)
         if "S" in used:
             decoders.check_channels(page, series.shape[used.index("S")])
     described = metadata.from_directory(tags)
@@ -88,33 +88,6 @@ def _read_series(file: Any, series: Any, data: mmap.mmap, max_pixels: int, axes:
         described = dataclasses.replace(described, lost=(*(n for n in described.lost if n != "OME-XML"), *lost))
     premultiplied = 1 in [int(extra) for extra in page.extrasamples]
     return Stack(samples, used, None, premultiplied, described, Layout(kind, file.is_bigtiff, options, facts))
-
-
-def _decoded(series: Any, data: mmap.mmap, max_pixels: int, file: Any) -> np.ndarray:
-    """The samples of grey and RGB pages."""
-    page = series.keyframe
-    if page.photometric not in (0, 1, 2):
-        raise ValueError(f"its colours are {page.photometric.name}, expected grey or RGB")
-    if page.bitspersample not in (8, 16, 32, 64):
-        raise ValueError(f"its samples have {page.bitspersample} bits, expected 8 or 16, or floating point")
-    for part in series.pages:
-        decoders.check_segments(data, part)
-    try:
-        samples = series.asarray()
-    except ValueError as error:
-        if "imagecodecs" not in str(error):
-            raise
-        if file.is_bigtiff or page.axes == "SYX" or (page.bitspersample != 8 and page.samplesperpixel > 1):
-            raise ValueError(
-                f"it is compressed with {page.compression.name}, which needs `pip install imagecodecs`"
-            ) from error
-        whole = data[:]
-        tags = (directories.parse_at(data, part.offset, file.byteorder, False) for part in series.pages)
-        return np.stack([decoders.by_libtiff(whole, max_pixels, each) for each in tags]).reshape(series.shape)
-    samples = samples.astype(samples.dtype.newbyteorder("="), copy=False)
-    if page.photometric == 0:  # white is zero
-        samples = np.invert(samples) if samples.dtype.kind == "u" else 1 - samples
-    return np.asarray(samples)
 
 
 def write(picture: Stack | Pages, path: Path) -> tuple[str, ...]:

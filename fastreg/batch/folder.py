@@ -178,8 +178,7 @@ def unfinished(output: Path, settings: Mapping[str, Any]) -> int | None:
 def running(output: Path, settings: Mapping[str, Any], pixels: int) -> Iterator[None]:
     """Keep a note in an output folder until a run is finished, for `unfinished`."""
     output.mkdir(parents=True, exist_ok=True)
-    remove_leftovers([output / _RUN])
-    _write_note(output / _RUN, {"settings": _digest(settings), "pixels": pixels})
+    (output / _RUN).write_text(json.dumps({"settings": _digest(settings), "pixels": pixels}))
     yield
     (output / _RUN).unlink(missing_ok=True)
 

@@ -77,8 +77,9 @@ class Progress:
 
 def megapixels(pixels: float) -> str:
     """A number of pixels as text, with two digits at least."""
-    millions = pixels / 1e6
-    return f"{millions:.0f} megapixels" if millions >= 100 else f"{millions:.2g} megapixels"
+    if pixels < 1e4:
+        return f"{pixels:.0f} pixels"
+    return f"{pixels / 1e6:.0f} megapixels" if pixels >= 1e8 else f"{pixels / 1e6:.2g} megapixels"
 
 
 def clock(seconds: float) -> str:

@@ -54,7 +54,7 @@ def test_a_terminal_has_one_line_that_changes(clock, capsys, monkeypatch):
 def test_numbers():
     assert [progress.clock(s) for s in (0, 59.6, 754, 3723)] == ["0:00", "1:00", "12:34", "1:02:03"]
     assert [progress.megapixels(n) for n in (840, 1.26e6, 5e7, 1.234e9)] == [
-        "0.00084 megapixels",
+        "840 pixels",
         "1.3 megapixels",
         "50 megapixels",
         "1234 megapixels",

@@ -8,6 +8,7 @@ import torch
 
 from fastreg import metrics
 from fastreg.evaluation.evaluator import Evaluation, Evaluator, Settings
+from fastreg.evaluation.noise import read_noise
 from fastreg.io import images
 
 
@@ -162,3 +163,27 @@ def test_crop_is_central(settings):
 def test_settings_out_of_range(settings, changes):
     with pytest.raises(ValueError, match="got"):
         dataclasses.replace(settings, **changes)
+
+
+def test_photons_and_outliers():
+    clean = torch.full((1, 1, 200, 300), 0.3)
+    generator = torch.Generator().manual_seed(0)
+    counts = 20 * read_noise("poisson:20")(clean, clean, generator)
+    torch.testing.assert_close(counts, counts.round())
+    assert float(counts.mean()) == pytest.approx(6, rel=0.01) and float(counts.var()) == pytest.approx(6, rel=0.03)
+    y = read_noise("salt-pepper:0.2")(clean, clean, generator)
+    for value, share in ((0, 0.1), (1, 0.1), (0.3, 0.8)):
+        assert float((y == torch.tensor(value)).float().mean()) == pytest.approx(share, abs=0.01)
+
+
+def test_noise_and_fidelity_are_settings(settings):
+    chosen = dataclasses.replace(settings, fidelity="l1", noise="salt-pepper:0.3", strength=2.0)
+    row, pictures = Evaluator(chosen).measure("a.png", 0.01)
+    assert float((pictures.degraded == 1).float().mean()) == pytest.approx(0.15, abs=0.03)
+    plain = Evaluator(settings).measure("a.png", 0.01)[0]
+    assert row.weight == pytest.approx(2 * plain.weight)
+    assert chosen.identity() != settings.identity()
+    with pytest.raises(ValueError, match="mri has Gaussian noise only"):
+        Evaluator(dataclasses.replace(settings, task="mri", noise="poisson:5"))
+    with pytest.raises(ValueError, match="the noise is none"):
+        Evaluator(dataclasses.replace(settings, noise="pink"))

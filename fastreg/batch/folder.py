@@ -8,12 +8,12 @@ import json
 import os
 import re
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from fastreg.batch.sources import check_links, expand
-from fastreg.io import files
+from fastreg.io import files, raw
 from fastreg.io.atomic import remove_leftovers, replacing
 from fastreg.io.files import Picture
 from fastreg.io.images import SUFFIXES
@@ -55,11 +55,11 @@ class Outcome(NamedTuple):
     facts: Mapping[str, Any] = {}
 
 
-def plan(inputs: Sequence[str | Path], output: str | Path) -> list[Job]:
+def plan(inputs: Sequence[str | Path], output: str | Path, endings: Collection[str] = SUFFIXES) -> list[Job]:
     """What to read and where to write it.
 
     A single input file may have an output file; everything else goes to an output folder, under the name of the input and in the
-    sub-folders of an input folder.
+    sub-folders of an input folder; the ending of a RAW file becomes ``.tif``.
 
     Raises
     ------
@@ -69,7 +69,7 @@ def plan(inputs: Sequence[str | Path], output: str | Path) -> list[Job]:
     """
     output = Path(output)
     check_links(output)
-    sources = expand(inputs, output)
+    sources = expand(inputs, output, endings)
     suffix = output.suffix.lower()
     if suffix in SUFFIXES and not output.is_dir():
         if len(inputs) != 1 or not Path(inputs[0]).is_file():
@@ -80,7 +80,7 @@ def plan(inputs: Sequence[str | Path], output: str | Path) -> list[Job]:
             raise ValueError(f"the output {output} exists and is neither a folder nor an image")
         if not output.exists() and _FOREIGN.fullmatch(suffix):
             raise ValueError(f"cannot write {output}: expected a folder, or a file that ends in {', '.join(SUFFIXES)}")
-        jobs = [Job(source.path, output / source.relative) for source in sources]
+        jobs = [Job(source.path, output / _writable(source.relative)) for source in sources]
     taken: dict[Path, Path] = {}
     origins = {Path(os.path.realpath(job.source)) for job in jobs}
     folders = {folder for job in jobs for folder in job.target.parents}
@@ -93,6 +93,10 @@ def plan(inputs: Sequence[str | Path], output: str | Path) -> list[Job]:
             raise ValueError(f"{other} and {job.source} would both become {job.target}: give their folder instead")
         taken[target] = job.source
     return jobs
+
+
+def _writable(path: Path) -> Path:
+    return path.with_suffix(".tif") if path.suffix.lower() in raw.SUFFIXES else path
 
 
 def survey(

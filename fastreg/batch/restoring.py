@@ -11,6 +11,7 @@ import torch
 
 from fastreg.io.images import Image
 from fastreg.io.stacks import Pages, Stack
+from fastreg.operators import Mosaic
 from fastreg.parts import digest
 from fastreg.restorer import Restorer
 from fastreg.tasks import estimate, shown, solve
@@ -19,7 +20,26 @@ from fastreg.tasks import estimate, shown, solve
 _AT_ONCE = {"cpu": 1 << 16, "cuda": 1 << 20}
 
 
-def restore_image(restorer: Restorer, image: Image, sigma: float) -> Image:
+def for_sensor(restorer: Restorer, image: Image, pattern: str | None) -> Restorer:
+    """The restorer of a mosaic for the pattern of the sensor of an image; `pattern` is what was said, None if nothing.
+
+    Raises
+    ------
+    ValueError
+        If neither says the pattern, or they differ.
+    """
+    if image.sensor is None:
+        if pattern is None:
+            raise ValueError("it does not say where its colours are: give --pattern")
+        return restorer
+    if pattern not in (None, image.sensor.pattern):
+        raise ValueError(
+            f"its sensor has the pattern {image.sensor.pattern} where it is upright, got --pattern {pattern}"
+        )
+    return restorer.with_operator(Mosaic(image.sensor.pattern))
+
+
+def restore_image(restorer: Restorer, image: Image, sigma: float, centered: bool = False) -> Image:
     """Restore an image or measurement that was read from a file; bit depth and metadata are kept.
 
     Parameters
@@ -31,16 +51,20 @@ def restore_image(restorer: Restorer, image: Image, sigma: float) -> Image:
         size of the input. Alpha is enlarged with the image. A complex measurement becomes a float32 image.
     sigma
         Standard deviation of the noise in units of [0, 1].
+    centered
+        Whether the first pixel of the measurement, and of the result, is in the middle.
 
     Raises
     ------
     ValueError
         If the image does not fit the operator or the prior.
     """
-    return _restore(restorer, [image], [sigma])[0]
+    return _restore(restorer, [image], [sigma], centered)[0]
 
 
-def restore_stack(restorer: Restorer, stack: Stack | Pages, sigmas: Sequence[float]) -> Stack | Pages:
+def restore_stack(
+    restorer: Restorer, stack: Stack | Pages, sigmas: Sequence[float], centered: bool = False
+) -> Stack | Pages:
     """Restore every image of a stack by itself, several in one solve; `sigmas` has a number for each.
 
     Raises
@@ -50,7 +74,11 @@ def restore_stack(restorer: Restorer, stack: Stack | Pages, sigmas: Sequence[flo
     """
     at_once = _AT_ONCE[restorer.device.type]
     batches = _batches(zip(stack.images(), sigmas, strict=True), at_once)
-    return stack.replaced(image for batch in batches for image in _restore(restorer, *zip(*batch, strict=True)))
+    return stack.replaced(
+        image
+        for batch in batches
+        for image in _restore(restorer, [y for y, _ in batch], [sigma for _, sigma in batch], centered)
+    )
 
 
 def _batches(pairs: Iterable[tuple[Image, float]], pixels: int) -> Iterator[list[tuple[Image, float]]]:
@@ -93,10 +121,14 @@ def noise_levels(restorer: Restorer, images: Iterable[Image]) -> list[float]:
     return [min(known) if sigma is None else sigma for sigma in found]
 
 
-def _restore(restorer: Restorer, images: Sequence[Image], sigmas: Sequence[float]) -> list[Image]:
+def _restore(restorer: Restorer, images: Sequence[Image], sigmas: Sequence[float], centered: bool) -> list[Image]:
     """Restore images of one size in one solve."""
-    y = torch.from_numpy(np.stack([image.pixels for image in images]))
-    x = shown(restorer, solve(restorer, y, sigmas)).contiguous().numpy()
+    y = np.stack([image.pixels for image in images])
+    if centered:
+        y = np.fft.ifftshift(y, (2, 3))
+    x = shown(restorer, solve(restorer, torch.from_numpy(y), sigmas)).contiguous().numpy()
+    if centered:
+        x = np.fft.fftshift(x, (2, 3))
     return [
         _like(image, pixels, restorer.operator.measurement().scale) for image, pixels in zip(images, x, strict=True)
     ]

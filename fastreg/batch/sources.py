@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import glob
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
+from fastreg.io import raw
 from fastreg.io.images import SUFFIXES
 
 
@@ -18,7 +19,9 @@ class Source(NamedTuple):
     relative: Path
 
 
-def expand(inputs: Sequence[str | Path], without: Path | None = None) -> list[Source]:
+def expand(
+    inputs: Sequence[str | Path], without: Path | None = None, endings: Collection[str] = SUFFIXES
+) -> list[Source]:
     """The images that files, globs and folders name, in the order given, and sorted within a folder.
 
     Linked files and folders are taken like others, each under its own name; a link back to a folder that is being searched adds
@@ -32,6 +35,8 @@ def expand(inputs: Sequence[str | Path], without: Path | None = None) -> list[So
         files are left out.
     without
         A folder to leave out, unless an input lies in it: the output, which may lie within an input.
+    endings
+        Endings of the files to take, in lower case.
 
     Raises
     ------
@@ -44,15 +49,17 @@ def expand(inputs: Sequence[str | Path], without: Path | None = None) -> list[So
         check_links(path)
         if path.is_dir():
             root = path
-            found = sorted(_search(path, path, ()), key=lambda source: source.relative.as_posix())
+            found = sorted(_search(path, path, (), endings), key=lambda source: source.relative.as_posix())
         elif path.exists():
-            if path.suffix.lower() not in SUFFIXES:
+            if path.suffix.lower() not in endings:
+                if path.suffix.lower() in raw.SUFFIXES:
+                    raise ValueError(f"{path} is a RAW file of a camera, which only demosaick takes")
                 raise ValueError(f"{path} is not an image: expected one of {', '.join(SUFFIXES)}")
             root = path
             found = [Source(path, Path(path.name))]
         elif glob.has_magic(str(path)):
             root = next(parent for parent in path.parents if not glob.has_magic(str(parent)))
-            found = _match(path, root)
+            found = _match(path, root, endings)
         else:
             raise ValueError(f"there is no file or folder {path}")
         if without is not None and not root.resolve().is_relative_to(without.resolve()):
@@ -77,7 +84,7 @@ def _resolved(path: Path) -> Path:
     return Path(os.path.realpath(path))
 
 
-def _search(folder: Path, root: Path, above: tuple[Path, ...]) -> Iterator[Source]:
+def _search(folder: Path, root: Path, above: tuple[Path, ...], endings: Collection[str]) -> Iterator[Source]:
     """Images in a folder and its sub-folders; `above` are the folders on the way to it, without links."""
     try:
         names = os.listdir(folder)
@@ -92,18 +99,18 @@ def _search(folder: Path, root: Path, above: tuple[Path, ...]) -> Iterator[Sourc
         if name.startswith("."):
             continue
         if not os.path.isdir(path):
-            if path.suffix.lower() in SUFFIXES:
+            if path.suffix.lower() in endings:
                 yield Source(path, path.relative_to(root))
         elif not path.is_symlink() or not any(parent.is_relative_to(_resolved(path)) for parent in above):
-            yield from _search(path, root, above)
+            yield from _search(path, root, above, endings)
         elif _resolved(path) not in above:  # it leads to a folder around the ones that were asked for
             yield Source(path, path.relative_to(root))
 
 
-def _match(pattern: Path, root: Path) -> list[Source]:
+def _match(pattern: Path, root: Path, endings: Collection[str]) -> list[Source]:
     """Images that a glob matches, relative to its part without wildcards."""
     files = [Path(name) for name in sorted(glob.glob(str(pattern), recursive=True))]
-    files = [path for path in files if path.suffix.lower() in SUFFIXES and not os.path.isdir(path)]
+    files = [path for path in files if path.suffix.lower() in endings and not os.path.isdir(path)]
     if not files:
         raise ValueError(f"no images match {pattern}: expected {', '.join(SUFFIXES)}")
     return [Source(path, path.relative_to(root)) for path in files if not _goes_round(path.relative_to(root), root)]

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
 Boundary = Literal["circular", "reflect", "replicate", "zero", "valid"]
 Pattern = Literal["rggb", "bggr", "grbg", "gbrg"]
+PatternOrAuto = Literal["auto", "rggb", "bggr", "grbg", "gbrg"]
 Device = Literal["auto", "cpu", "cuda"]
 Precision = Literal["ieee", "tf32", "bf16", "fp16"]
 Compile = Literal["auto", "always", "never"]
@@ -58,6 +59,28 @@ FactorOption = Annotated[
 PatternOption = Annotated[
     Pattern | None, typer.Option(help=f"For {takers('pattern')}: colours of the upper-left 2x2 pixels, row by row.")
 ]
+PatternOrAutoOption = Annotated[
+    PatternOrAuto | None,
+    typer.Option(
+        help=f"For {takers('pattern')}: colours of the upper-left 2x2 pixels, row by row; auto, the default for RAW files of "
+        "cameras: as the file says."
+    ),
+]
+CenteredOption = Annotated[
+    bool,
+    typer.Option(
+        "--centered",
+        help="For mri: zero frequency, and the first pixel of the image, are in the middle: fftshift(fft2(ifftshift(x))).",
+    ),
+]
+SrgbOption = Annotated[
+    bool,
+    typer.Option(
+        "--srgb",
+        help="For demosaick: write colours for screens, in sRGB, not numbers that are proportional to light.",
+    ),
+]
+FloatOption = Annotated[bool, typer.Option("--float", help="For RAW files: write floating point, not 16 bits.")]
 SigmaOption = Annotated[
     str | None,
     typer.Option(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import itertools
 from collections import Counter
 from collections.abc import Callable, Iterable
@@ -34,7 +35,10 @@ def restore(
     mask: choices.MaskOption = None,
     mask_means: choices.MaskMeansOption = "known",
     factor: choices.FactorOption = None,
-    pattern: choices.PatternOption = None,
+    pattern: choices.PatternOrAutoOption = None,
+    srgb: choices.SrgbOption = False,
+    floating: choices.FloatOption = False,
+    centered: choices.CenteredOption = False,
     limits: Annotated[
         str | None,
         typer.Option(
@@ -88,22 +92,37 @@ def restore(
 
     PNG, JPEG, WebP, TIFF and .npy of 8 and 16 bits and floating point; stacks of images in TIFF (ImageJ and OME too) and .npy.
     Bit depth, alpha and metadata are kept. For mri: k-space as a complex .npy [H, W] or [H, W, 3], the orthonormal Fourier
-    transform with zero frequency at [0, 0].
+    transform with zero frequency at [0, 0]. For demosaick: one plane, or RAW files of cameras, whose colours come out linear.
 
     Files that an earlier run with the same settings restored are skipped, so a run that was interrupted goes on when it is
     repeated. An input that fails is reported, the others are restored, and the exit code is 1.
     """
+    import numpy as np
+
     from fastreg import __version__, compiled, tasks
     from fastreg.batch import folder, report, restoring
-    from fastreg.io import decoders, files
+    from fastreg.io import files, raw
     from fastreg.io import inputs as parsing
-    from fastreg.io.images import Image
+    from fastreg.io.images import SUFFIXES, Image
 
+    mosaics = task == "demosaick"
+    for given, option, taker in (
+        (srgb, "srgb", "demosaick"),
+        (floating, "float", "demosaick"),
+        (centered, "centered", "mri"),
+    ):
+        if given and task != taker:
+            raise ValueError(f"--{option} is for {taker}, got the task {task}")
     level = tasks.noise_level(task, sigma, fidelity)
     scale = None if limits is None else parsing.parse_range(limits)
-    jobs = folder.plan(inputs, output)
+    jobs = folder.plan(inputs, output, (*SUFFIXES, *raw.SUFFIXES) if mosaics else SUFFIXES)
     known = choices.read_mask(task, mask, mask_means)
-    operator = tasks.make_operator(task, psf=psf, boundary=boundary, mask=known, factor=factor, pattern=pattern)
+    if known is not None and centered:
+        known = np.fft.ifftshift(known)
+    said = None if pattern == "auto" else pattern
+    by_file = pattern == "auto" or any(job.source.suffix.lower() in raw.SUFFIXES for job in jobs)
+    stand_in = "rggb" if by_file and said is None else said
+    operator = tasks.make_operator(task, psf=psf, boundary=boundary, mask=known, factor=factor, pattern=stand_in)
     is_complex = operator.measurement().dtype == "complex64"
     if is_complex and scale is not None:
         raise ValueError(f"{task} takes no --range: its measurements are complex numbers")
@@ -115,27 +134,34 @@ def restore(
     # what was asked for: what "auto" takes depends on how many images there are
     settings = {"version": __version__, "precision": precision, **restoring.settings(restorer, level)}
     settings |= {"range": scale, "axes": axes, "strip_metadata": strip_metadata}
+    settings |= {"pattern": said, "srgb": srgb, "float": floating, "centered": centered}
     left, settled = folder.survey(jobs, settings, overwrite)
-    sizes = [decoders.count_pixels(job.source) * operator.measurement().scale ** 2 for job in left]
+    sizes = [files.count_pixels(job.source) * operator.measurement().scale ** 2 for job in left]
     before = None if overwrite else folder.unfinished(output, settings)
     pixels = sum(sizes) if before is None else before
     progress = Progress([0] * len(settled) + sizes, restorer.solver.iterations)
 
     def read(path: Path) -> Picture:
         picture = files.read(path, is_complex, max_pixels, scale, axes)
+        if floating and isinstance(picture, Image):
+            picture = dataclasses.replace(picture, dtype="float32")
         return picture.stripped() if strip_metadata else picture
 
     def work(picture: Picture) -> tuple[Picture, dict[str, Any]]:
         if isinstance(picture, Image):
             (found,) = restoring.noise_levels(prepared, [picture]) if level is None else (level,)
             used = {"sigma": found, "weight": tasks.effective_weight(prepared, len(picture.pixels), found)}
+            own = restoring.for_sensor(prepared, picture, said) if mosaics else prepared
             progress.begin(1)
-            return restoring.restore_image(prepared, picture, found), {**used, **energies()}
+            restored = restoring.restore_image(own, picture, found, centered)
+            return raw.to_srgb(restored) if srgb else restored, {**used, **energies()}
+        if srgb or (mosaics and said is None):
+            raise ValueError("stacks of mosaics need a --pattern, and are written without --srgb")
         sigmas = restoring.noise_levels(prepared, picture.images()) if level is None else [level] * len(picture)
         channels = len(next(picture.images()).pixels)
         weights = [tasks.effective_weight(prepared, channels, found) for found in sigmas]
         progress.begin(restoring.count_solves(prepared, picture))
-        planes = restoring.restore_stack(prepared, picture, sigmas)
+        planes = restoring.restore_stack(prepared, picture, sigmas, centered)
         return planes, {"sigma": sigmas, "weight": weights, **energies()}
 
     def energies() -> dict[str, Any]:

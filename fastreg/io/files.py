@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
-from fastreg.io import decoders, encoders, images, tiff_stacks
+from fastreg.io import decoders, encoders, images, raw, tiff_stacks
 from fastreg.io.atomic import replacing
 from fastreg.io.decoders import MAX_PIXELS
 from fastreg.io.images import Image, Limits
@@ -30,7 +30,7 @@ def read(
     limits: Limits | None = None,
     axes: str | None = None,
 ) -> Picture:
-    """Read an image as `fastreg.io.images.read`, or a stack of images.
+    """Read an image as `fastreg.io.images.read`, a stack of images, or the mosaic in a RAW file, see `fastreg.io.raw`.
 
     Parameters
     ----------
@@ -45,6 +45,10 @@ def read(
         As `fastreg.io.images.read`; if `axes` do not fit, or it is not clear what the dimensions are.
     """
     path = Path(path)
+    if path.suffix.lower() in raw.SUFFIXES:
+        if complex_numbers or limits is not None or axes is not None:
+            raise ValueError(f"{path} is a RAW file of a camera, which takes no --range, --axes, and not for mri")
+        return raw.read(path, max_pixels)
     try:
         found: Stack | Pages | None = None
         if path.suffix.lower() == ".npy":
@@ -64,6 +68,11 @@ def read(
     except Exception as error:  # decoders raise exceptions of many kinds for damaged files
         text = images.explain(error)
         raise ValueError(text if str(path) in text else f"cannot read {path}: {text}") from error
+
+
+def count_pixels(path: Path) -> int:
+    """How many pixels the header of a file says that it has; 0 where it does not say."""
+    return raw.count_pixels(path) if path.suffix.lower() in raw.SUFFIXES else decoders.count_pixels(path)
 
 
 def write(image: Picture, path: str | os.PathLike[str]) -> tuple[str, ...]:

@@ -213,6 +213,7 @@ def make_image(decoded: Decoded, limits: Limits | None = None) -> Image:
     samples = samples.astype(samples.dtype.newbyteorder("="), copy=False)
     if samples.dtype.name not in (DTYPES if limits is None else (*DTYPES, *_RANGED)):
         others = f"; {', '.join(_RANGED)} need a --range" if limits is None else ""
+        others = "; complex numbers are for mri" if samples.dtype.name in _COMPLEX else others
         raise ValueError(f"its samples are {samples.dtype}, expected one of {', '.join(DTYPES)}{others}")
     colours = samples.shape[2] - (samples.shape[2] + 1) % 2
     pixels = samples[..., :colours].transpose(2, 0, 1)

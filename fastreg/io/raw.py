@@ -55,6 +55,17 @@ def read(path: str | os.PathLike[str], max_pixels: int = MAX_PIXELS) -> Image:
         raise ValueError(f"cannot read {path}: {text}") from error
 
 
+def count_pixels(path: str | os.PathLike[str]) -> int:
+    """How many pixels the visible area has; 0 where the file does not say."""
+    try:
+        import rawpy
+
+        with rawpy.imread(os.fspath(path)) as file:
+            return int(file.sizes.width * file.sizes.height)
+    except Exception:  # whoever reads the file will say what is wrong with it
+        return 0
+
+
 def _image(file: Any) -> Image:
     pattern = file.raw_pattern
     if pattern is None or pattern.shape != (2, 2):

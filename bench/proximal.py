@@ -26,12 +26,19 @@ LEVELS = (15 / 255, 25 / 255, 50 / 255)
 
 #: The classical method of `bench.alr`, where that has results for the same images, noise and masks.
 ALSO = {"deblur": "Wiener", "inpaint-50": "biharmonic", "inpaint-80": "biharmonic"}
+#: Where `unet` was measured with images that include those of another model.
+SAME = {
+    "denoise-unet-small": "denoise",
+    "denoise-unet-gradient": "denoise",
+    "denoise-alr": "denoise",
+    "denoise-set12-dncnn": "denoise-set12",
+}
 _SMALL: dict[str, Any] = {"psf": "gaussian:25:1.6", "baseline": "bicubic", "part": 8}
 EXPERIMENTS: dict[str, Experiment] = {
     "denoise": experiment("denoising", "denoise", *LEVELS),
     "denoise-unet-small": experiment("denoising", "denoise", *LEVELS, part=8, prior="unet-small"),
     "denoise-unet-gradient": experiment("denoising", "denoise", LEVELS[1], part=8, prior="unet-gradient"),
-    "denoise-alr": experiment("denoising", "denoise", LEVELS[1], part=17, prior="alr"),
+    "denoise-alr": experiment("denoising", "denoise", LEVELS[1], part=16, prior="alr"),
     "denoise-set12": experiment("denoising Set12, grey", "denoise", *LEVELS, part=1, data="set12"),
     "denoise-set12-dncnn": experiment("denoising Set12, grey", "denoise", *LEVELS, part=1, data="set12", prior="dncnn"),
     "deblur": experiment("deblurring, Gaussian 7x7 of std 3", "deblur", 0.03, part=8, psf="gaussian:7:3"),
@@ -85,11 +92,10 @@ def measure(data: Path, names: list[str]) -> None:
                 schemes.measure(name, RESULTS / f"{name}.json")
 
 
-def earlier(name: str, result: Evaluation) -> dict[str, Score]:
-    """Mean scores of the classical method and of the adversarial local regularizer for the same images."""
-    other, names = Evaluation.load(ROOT / "results" / "alr" / f"{name}.json"), {row.name for row in result.rows}
-    (means,) = other.with_rows(row for row in other.rows if row.name in names).means().values()
-    return means
+def _means(path: Path, result: Evaluation) -> dict[float, dict[str, Score]]:
+    """Mean scores in another file for the images of a result."""
+    other, names = Evaluation.load(path), {row.name for row in result.rows}
+    return other.with_rows(row for row in other.rows if row.name in names).means()
 
 
 def table() -> Iterator[str]:
@@ -109,7 +115,7 @@ def table() -> Iterator[str]:
     yield (
         "Whole images: every fourth, eighth or seventeenth of a set, or all of it; the column has their number. The "
         "classical methods are those of scikit-image, with the PSF and the noise level known; ALR is the critic of "
-        "[alr.md](alr.md)."
+        "[alr.md](alr.md). Other methods restored the same images with the same noise."
     )
     yield ""
     yield "| task | sigma | model | images | degraded | restored | SSIM | other methods |"
@@ -124,8 +130,10 @@ def table() -> Iterator[str]:
             restored, classical = mean["restored"], mean.get("baseline")
             beside = f"{row.baseline} {classical.psnr:.2f}" if classical else ""
             if name in ALSO:
-                critic = earlier(name, result)
+                critic = _means(ROOT / "results" / "alr" / f"{name}.json", result)[sigma]
                 beside = f"{ALSO[name]} {critic['baseline'].psnr:.2f}, ALR {critic['restored'].psnr:.2f}"
+            if name in SAME and EXPERIMENTS[SAME[name]].current(RESULTS / f"{SAME[name]}.json"):
+                beside = f"`unet` {_means(RESULTS / f'{SAME[name]}.json', result)[sigma]['restored'].psnr:.2f}"
             count = len({entry.name for entry in result.rows})
             yield (
                 f"| {row.title} | {sigma:.3g} | `{row.settings.prior}` | {count} | {mean['degraded'].psnr:.2f} "

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from fastreg import metrics
-from fastreg.operators import Blur, Identity, LinearOperator
+from fastreg.operators import Identity, LinearOperator
 from fastreg.priors import Denoiser, DnCNN, Prior, UNet
 from fastreg.restorer import Restorer
 from fastreg.solvers import PDHG2, Solver
@@ -76,19 +76,14 @@ def total_variation(operator: LinearOperator, y: Tensor, sigma: float, clean: Te
 
 
 def bm3d(operator: LinearOperator, y: Tensor, sigma: float) -> Solve | None:
-    """BM3D, for denoising and deblurring, if it is installed (pip install bm3d)."""
-    if importlib.util.find_spec("bm3d") is None or type(operator) not in (Identity, Blur):
+    """BM3D, for denoising, if it is installed (pip install bm3d)."""
+    if importlib.util.find_spec("bm3d") is None or type(operator) is not Identity:
         return None
     package = importlib.import_module("bm3d")
     pixels = y[0].cpu().double().permute(1, 2, 0).numpy()
 
     def run() -> Tensor:
-        if isinstance(operator, Blur):
-            psf = operator.psf.cpu().double().numpy()
-            channels = [package.bm3d_deblurring(pixels[..., k], sigma, psf) for k in range(pixels.shape[2])]
-            result = np.stack([channel.reshape(pixels.shape[:2]) for channel in channels], -1)
-        else:
-            result = package.bm3d_rgb(pixels, sigma)
+        result = package.bm3d_rgb(pixels, sigma)
         return torch.from_numpy(np.ascontiguousarray(result.transpose(2, 0, 1), np.float32))[None].to(y.device)
 
     return run

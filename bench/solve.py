@@ -249,10 +249,12 @@ def main(arguments: Sequence[str]) -> int:
     use_persistent_cache()
     device = torch.device(options.device)
     about = machine.describe(device)
-    cases = [measure(load(task, options.size, device, options.iterations), options.rounds) for task in options.task]
     output = options.output or RESULTS / file_name(about, options.size)
     output.parent.mkdir(parents=True, exist_ok=True)
-    output.write_text(json.dumps({"bench": "solve", "machine": about, "cases": cases}, indent=1) + "\n")
+    cases: list[dict[str, Any]] = []
+    for task in options.task:  # written after each, for what is interrupted
+        cases.append(measure(load(task, options.size, device, options.iterations), options.rounds))
+        output.write_text(json.dumps({"bench": "solve", "machine": about, "cases": cases}, indent=1) + "\n")
     print(f"written: {output}")
     return int(
         not all(

@@ -24,7 +24,7 @@ Compile = Literal["auto", "always", "never"]
 TaskOption = Annotated[
     str,
     typer.Option(
-        metavar="TASK",
+        metavar="NAME",
         help="What to undo. " + "; ".join(f"{task.name}: {task.help}" for task in TASKS.values()) + ".",
         show_default=False,
     ),

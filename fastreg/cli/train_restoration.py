@@ -29,7 +29,7 @@ START = typer.Argument(
     help="The model to start from: an explicit prior, or a denoising network, whose residual then is the gradient.",
     show_default=False,
 )
-Task = Annotated[str, typer.Option(metavar="TASK", help="The task to learn.", show_default=False)]
+Task = Annotated[str, typer.Option(metavar="NAME", help="The task to learn.", show_default=False)]
 Data = Annotated[Path, typer.Option(help="A folder of clean photographs.")]
 Weight = Annotated[
     float | None, typer.Option(help="First value of the prior's weight. [default: from the model card, else 1]")

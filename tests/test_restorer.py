@@ -84,7 +84,7 @@ def test_entries_are_independent_each_with_its_own_sigma(operator: str, solver: 
         torch.testing.assert_close(together[k : k + 1], alone, rtol=0, atol=1e-9)
 
 
-@pytest.mark.parametrize("fidelity", ["l2", "weighted_l2", "l1", "huber"])
+@pytest.mark.parametrize("fidelity", ["l2", "l1", "huber"])
 @pytest.mark.parametrize("operator", FEW)
 def test_gradient_of_the_problem(operator: str, fidelity: str) -> None:
     module, shape = OPERATORS[operator](torch.float64)
@@ -145,7 +145,8 @@ def test_solve_exports_with_open_sizes(solver: str) -> None:
     """With a mask that is an input, as masks have the size of the image."""
     run = restorer("mask_2d", solver)
     about = describe(run.solver)
-    about["settings"]["iterations"] = 2
+    if "iterations" in about["settings"]:
+        about["settings"]["iterations"] = 2
     run.solver = build(solvers.SOLVERS, about).double()
 
     class Solve(torch.nn.Module):

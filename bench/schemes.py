@@ -8,7 +8,6 @@ from __future__ import annotations
 import dataclasses
 import json
 import math
-import time
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -101,21 +100,18 @@ def observe(case: Case, clean: Tensor, seed: int) -> Tensor:
 
 
 def run(case: Case, prior: Prior) -> dict[str, Any]:
-    """Mean PSNR over the images, the weight, and seconds for an image."""
+    """Mean PSNR over the images, and the weight."""
     prior = case.prior or prior
     restorer = Restorer(case.operator, case.fidelity, prior, case.solver, 1.0)
     restorer = restorer if case.prior else rounded(restorer, "bf16")
     clean = [torch.from_numpy(images.read(Path(name)).pixels[:1])[None] for name in case.files]
     observed = [observe(case, x, seed) for seed, x in enumerate(clean)]
-    seconds: list[float] = []
 
     @torch.no_grad()
     def psnr(weight: float) -> float:
         values = []
         for x, y in zip(clean, observed, strict=True):
-            start = time.perf_counter()
             result = restorer(y.expand(-1, prior.channels, -1, -1).contiguous(), case.sigma, weight)
-            seconds.append(time.perf_counter() - start)
             crop = 0 if y.is_complex() else CROP
             values.append(float(metrics.psnr(result.mean(1, keepdim=True), x, crop)[0]))
         return sum(values) / len(values)
@@ -128,7 +124,6 @@ def run(case: Case, prior: Prior) -> dict[str, Any]:
     return {
         "psnr": round(quality, 3),
         "weight": float(f"{weight:.4g}"),
-        "seconds": round(sum(seconds) / len(seconds), 3),
         "iterations": case.solver.iterations,
         "images": len(case.files),
     }
@@ -215,9 +210,10 @@ GROUPS: dict[str, tuple[str, str, Callable[[dict[str, TaskSettings]], Iterator[C
     "schemes": (
         "Deconvolution: all schemes, one network",
         "PSNR without a border of 12 pixels. Gaussian 25x25 of std 1.6 at sigma 0.04 (a) and 2/255 (b), of std 3 at 0.04 (c), "
-        "box 19x19 at 0.01 (d), camera shake at 0.01 (e), simulated again, circular. On eight images of Set12 the paper's eleven "
-        "overlap with (its averages: IDD-BM3D 25.18, its own network 25.33), and all schemes on the three smallest of them. "
-        "One noise level of the network for the five; weights were fitted on other images and blurs.",
+        "box 19x19 at 0.01 (d), camera shake at 0.01 (e), simulated again, circular, on eight of the paper's eleven images; its "
+        "averages over its own observations of all eleven are 25.18 for IDD-BM3D and 25.33 for its network. All schemes on the "
+        "three smallest images. One noise level of the network for the five; weights were fitted on other images and blurs. A "
+        "step is one evaluation of the network, which takes most of its time; for times see [speed.md](speed.md).",
         _schemes,
     ),
     "sigma-net": (
@@ -260,7 +256,7 @@ def measure(group: str, path: Path) -> None:
         parts = f"{digest(case.operator, case.fidelity, case.solver)} {case.weight} {case.sigma} {len(case.files)}"
         row = done.get((case.row, case.column, parts)) or {"parts": parts, **run(case, prior)}
         document["rows"].append({"row": case.row, "column": case.column, **row})
-        print(group, case.row, case.column, row["psnr"], row["seconds"], flush=True)
+        print(group, case.row, case.column, row["psnr"], flush=True)
         with replacing(path) as temporary:
             temporary.write_text(json.dumps(document, indent=1) + "\n")
 
@@ -277,13 +273,10 @@ def section(group: str, path: Path) -> Iterator[str]:
     table: dict[str, dict[str, Any]] = {}
     for row in document["rows"]:
         table.setdefault(row["row"], {})[row["column"]] = row
-    yield f"| | {' | '.join(columns)} | mean | steps | s an image |"
-    yield "|---|" + "--:|" * (len(columns) + 3)
+    yield f"| | {' | '.join(columns)} | mean | steps |"
+    yield "|---|" + "--:|" * (len(columns) + 2)
     for name, cells in table.items():
         values = [cells[column]["psnr"] if column in cells else math.nan for column in columns]
         steps = ", ".join(dict.fromkeys(str(cell["iterations"]) for cell in cells.values()))
-        seconds = sum(cell["seconds"] for cell in cells.values()) / len(cells)
-        yield (
-            f"| {name} | {' | '.join(f'{value:.2f}' for value in values)} | {sum(values) / len(values):.2f} "
-            f"| {steps} | {seconds:.2f} |"
-        )
+        cells_text = " | ".join(f"{value:.2f}" for value in values)
+        yield f"| {name} | {cells_text} | {sum(values) / len(values):.2f} | {steps} |"

@@ -130,6 +130,7 @@ def test_planes_of_a_stack_are_restored_like_images(monkeypatch, grey, channels)
     stack = Stack(samples, "TYX" if grey else "TYXS")
     restorer = make_restorer(channels=channels, grey=1.5)
     sigmas = [0.05, 0.1, 0.15, 0.2, 0.3]
+    assert restoring.count_solves(restorer, stack) == 3
     result = restoring.restore_stack(restorer, stack, sigmas)
     assert (result.samples.shape, result.samples.dtype) == (samples.shape, samples.dtype)
     for image, sigma, restored in zip(stack.images(), sigmas, result.images(), strict=True):

@@ -15,6 +15,7 @@ from fastreg.compiled import CompiledRestorer, gates, rounded
 from fastreg.fidelities import L2
 from fastreg.kernels.precision import tensor_float
 from fastreg.operators import Blur, Mask, gaussian_psf
+from tests.registry import SOLVERS
 
 IMAGE = torch.rand(1, 3, 20, 23, generator=torch.Generator().manual_seed(0))
 
@@ -113,7 +114,7 @@ def parts() -> Tensor:
     made = [
         priors.PatchCritic([(3, 4, 3)]),
         priors.UNet(widths=[4, 8]),
-        *(make() for make in solvers.SOLVERS.values()),
+        *(make() for make in SOLVERS.values()),
         Blur(gaussian_psf(5, 1.0)),
         Mask([[1.0, 0.0]]),
         operators.Downsample(factor=2),

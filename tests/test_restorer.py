@@ -143,7 +143,7 @@ def test_adam_is_that_of_torch() -> None:
 @EVERY_SOLVER
 def test_solve_exports_with_open_sizes(solver: str) -> None:
     """With a mask that is an input, as masks have the size of the image."""
-    run = restorer("mask_2d", solver)
+    run = restorer("mask_2d", solver).eval()
     about = describe(run.solver)
     if "iterations" in about["settings"]:
         about["settings"]["iterations"] = 2

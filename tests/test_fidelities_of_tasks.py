@@ -117,5 +117,7 @@ def test_what_does_not_fit_is_refused() -> None:
     with pytest.raises(ValueError, match="not both"):
         tasks.restorer_for("denoise", UNET, strength=2, weight=0.1)
     dark = tasks.make_restorer(tasks.make_operator("denoise"), UNET, fidelity="poisson:0.2")
+    with pytest.raises(ValueError, match="got complex measurements"):
+        tasks.estimate(dark, np.ones((1, 8, 8), np.complex64))
     with pytest.raises(ValueError, match="as strong as the image"):
         tasks.estimate(dark, np.ones((3, 8, 8), np.float32))

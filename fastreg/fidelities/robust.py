@@ -103,7 +103,9 @@ class Poisson(Separable):
         self.peak = _positive("peak", peak)
 
     def noise_level(self, y: Tensor) -> Tensor:
-        """Standard deviation of the noise at the mean of each observation, the root of mean / p."""
+        """Standard deviation of the noise at the mean of each observation, the root of mean / p; real ones only."""
+        if y.is_complex():
+            raise ValueError("the fidelity poisson is for counts of photons, got complex measurements")
         return (y.flatten(1).mean(1).clamp(min=0) / self.peak).sqrt()
 
     def offers(self, operator: LinearOperator) -> frozenset[str]:

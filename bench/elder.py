@@ -75,12 +75,12 @@ BASELINES = {"super-resolve": "bicubic", "inpaint": "biharmonic", "mri": "zero f
 
 
 def model(contender: str, task: str, data: Path) -> str | None:
-    """The name of the model that ships, or its file below the data; None if there is none."""
+    """The name of the model that ships, or its file below the data; None if there is none for the task."""
     name = CONTENDERS[contender][1].format(task)
-    if name in names():
-        return name
-    path = Path("elder") / f"{name}.safetensors"
-    return str(path) if (data / path).exists() else None
+    path = Path("elder") / f"{name}.safetensors"  # may have settings for a task that the shipped one lacks
+    found = next((prior for prior in (str(path), name) if prior in names() or (data / prior).exists()), None)
+    card = None if found is None else fastreg.load(found if found in names() else data / found).card
+    return found if card is not None and task in card.tasks else None
 
 
 def case(contender: str, variant: str, data: Path, part: int, crop: int) -> Experiment | None:

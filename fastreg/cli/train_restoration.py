@@ -51,7 +51,7 @@ def equilibrium(
     backward: Annotated[
         Literal["implicit", "jacobian-free"],
         typer.Option(help="Solve for the exact gradient at the fixed point, or take the first term of its series."),
-    ] = "jacobian-free",
+    ] = "implicit",
     steps: Annotated[int, typer.Option(min=1, help="Steps of the solver in the model card.")] = 60,
     step_size: Annotated[float, typer.Option(help="First step tau of the solver.")] = 8.0,
     floor: Annotated[float, typer.Option(help="Lowest noise level of the prior, in units of [0, 1].")] = 0.044,
@@ -64,7 +64,7 @@ def equilibrium(
     minutes: Minutes = None,
     batch: Batch = 8,
     crop: Crop = 96,
-    rate: Rate = 3e-5,
+    rate: Rate = 1e-5,
     warm_up: WarmUp = 50,
     average: Average = 0.99,
     device: Device = "auto",

@@ -260,6 +260,8 @@ def train(
         temporary.write_text("".join(json.dumps(record) + "\n" for record in kept), encoding="utf-8")
     if not resume:
         files.best.unlink(missing_ok=True)
+    if selection is not None and loop.iteration == 0 and selection.when(0):
+        _select(loop, files.best, selection)
     with files.log.open("a", encoding="utf-8") as log:
         for record in loop.run(every):
             if selection is not None and (selection.when(loop.iteration) or loop.progress >= 1):

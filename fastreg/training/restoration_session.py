@@ -80,7 +80,7 @@ class Equilibrium:
         See `fastreg.solvers.tolerance.minimise`.
     """
 
-    backward: Literal["implicit", "jacobian_free"] = "jacobian_free"
+    backward: Literal["implicit", "jacobian_free"] = "implicit"
     iterations: int = 60
     step_size: float = 8.0
     floor: float = 11.28 / 255
@@ -135,6 +135,10 @@ class RestorationSession(Session):
     """
 
     compared_every, every, checkpoint_every = 250, 25, 250
+
+    def compares(self, iteration: int) -> bool:
+        """Whether the weights are compared at this iteration: also the first ones, which may stay the best."""
+        return iteration % self.compared_every == 0
 
     job: RestorationJob
 

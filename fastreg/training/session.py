@@ -60,7 +60,7 @@ class Session(abc.ABC):
 
     def compares(self, iteration: int) -> bool:
         """Whether the weights are compared with the best so far at this iteration."""
-        return iteration % self.compared_every == 0
+        return iteration > 0 and iteration % self.compared_every == 0
 
     def run(self, resume: bool = False) -> Iterator[Record]:
         """Train with log and checkpoints."""

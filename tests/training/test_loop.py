@@ -95,7 +95,7 @@ def test_a_new_run_forgets_the_one_before(tmp_path: Path) -> None:
     for _ in range(2):
         list(train(loop(4), files, selection=always, every=2))
     assert [record["iteration"] for record in read_log(files.log)] == [2, 4]
-    assert [trial[0] for trial in torch.load(files.best, weights_only=True)["trials"]] == [2, 4]
+    assert [trial[0] for trial in torch.load(files.best, weights_only=True)["trials"]] == [0, 2, 4]
 
 
 def test_budgets() -> None:

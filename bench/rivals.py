@@ -59,8 +59,8 @@ def paper(operator: LinearOperator, y: Tensor, sigma: float) -> Solve:
 
 
 def total_variation(operator: LinearOperator, y: Tensor, sigma: float, clean: Tensor) -> Solve:
-    """100 steps with isotropic total variation of each channel, with the weight that is best for this image."""
-    solver = PDHG2(100, 0.1, total_variation=1.0).to(y.device)
+    """50 steps with isotropic total variation of each channel, with the weight that is best for this image."""
+    solver = PDHG2(50, 0.1, total_variation=1.0).to(y.device)
     restorer = Restorer(operator, prior=Nothing(clean.shape[1]), solver=solver, weight=1.0).to(y.device)
 
     def solve(weight: float) -> Tensor:

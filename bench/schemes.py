@@ -71,6 +71,7 @@ class Case(NamedTuple):
     noise: str = "gaussian"  # or impulses, photons
     prior: Prior | None = None
     guess: float = 1.0
+    side: int = 512  # of the central squares of the images
 
 
 class Started(Blur):
@@ -104,7 +105,7 @@ def run(case: Case, prior: Prior) -> dict[str, Any]:
     prior = case.prior or prior
     restorer = Restorer(case.operator, case.fidelity, prior, case.solver, 1.0)
     restorer = restorer if case.prior else rounded(restorer, "bf16")
-    clean = [torch.from_numpy(images.read(Path(name)).pixels[:1])[None] for name in case.files]
+    clean = [_square(torch.from_numpy(images.read(Path(name)).pixels[:1])[None], case.side) for name in case.files]
     observed = [observe(case, x, seed) for seed, x in enumerate(clean)]
 
     @torch.no_grad()
@@ -127,6 +128,11 @@ def run(case: Case, prior: Prior) -> dict[str, Any]:
         "iterations": case.solver.iterations,
         "images": len(case.files),
     }
+
+
+def _square(x: Tensor, side: int) -> Tensor:
+    top, left = (max(size - side, 0) // 2 for size in x.shape[-2:])
+    return x[..., top : top + side, left : left + side]
 
 
 def fitted(prior: Prior) -> dict[str, TaskSettings]:
@@ -176,7 +182,7 @@ def _starts(settings: dict[str, TaskSettings]) -> Iterator[Case]:
     for row, first in starts.items():
         for column, name in (("default", "default"), ("Douglas-Rachford", "level"), ("proximal gradient", "gradient")):
             solver, weight = tuning.solver_of(settings[name]), _weight(settings[name], sigma)
-            yield Case(row, column, solver, Started(psf(), first), sigma, weight)
+            yield Case(row, column, solver, Started(psf(), first), sigma, weight, side=128)
 
 
 def _fidelities(settings: dict[str, TaskSettings]) -> Iterator[Case]:
@@ -192,7 +198,7 @@ def _fidelities(settings: dict[str, TaskSettings]) -> Iterator[Case]:
             ("10 photons, Poisson", "photons", 0.2, Poisson(10.0)),
         ):
             guess = {"L2": 10.0, "L1": 3.0}.get(row[-2:], 0.3) if noise == "impulses" else 0.5
-            yield Case(row, column, solver, operator, sigma, None, fidelity, THREE[::2], noise, guess=guess)
+            yield Case(row, column, solver, operator, sigma, None, fidelity, THREE[::2], noise, guess=guess, side=128)
 
 
 def _total_variation(settings: dict[str, TaskSettings]) -> Iterator[Case]:
@@ -221,11 +227,12 @@ GROUPS: dict[str, tuple[str, str, Callable[[dict[str, TaskSettings]], Iterator[C
         "Douglas-Rachford, 20 steps, three images, the weight of the table above.",
         _levels,
     ),
-    "start": ("First image", "Deconvolution a, three images.", _starts),
+    "start": ("First image", "Deconvolution a, the central 128x128 pixels of three images.", _starts),
     "fidelities": (
         "Other noise, other fidelities",
-        "Cameraman and peppers; impulses beside white noise of 0.01; counts with a peak of 10 photons; the blur is a. "
-        "Douglas-Rachford for denoising, PDHG1 for the blur, and for each number the weight that is best for these images.",
+        "The central 128x128 pixels of cameraman and peppers; impulses beside white noise of 0.01; counts with a peak of 10 "
+        "photons; the blur is a. Douglas-Rachford for denoising, PDHG1 for the blur, and for each number the weight that is best "
+        "for these images.",
         _fidelities,
     ),
     "mri-tv": (

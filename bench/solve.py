@@ -162,7 +162,7 @@ def _denoisers(case: Case) -> dict[str, Contender]:
         ),
         "paper": Contender("PDHG, 30 steps, DnCNN", "ieee", rivals.paper(operator, y, sigma), "untrained"),
         "tv": Contender(
-            "total variation, 100 steps", "ieee", rivals.total_variation(operator, y, sigma, case.clean), "other"
+            "total variation, 50 steps", "ieee", rivals.total_variation(operator, y, sigma, case.clean), "other"
         ),
     }
     bm3d = rivals.bm3d(operator, y, sigma)

@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+import fastreg
 from bench import elder
 from fastreg.evaluation.results import Evaluation
 from fastreg.io import images
@@ -24,7 +25,9 @@ def test_the_page_is_measured_once_and_says_what_is_missing(tmp_path: Path, monk
     path = tmp_path / "results" / "unet-inpaint-50.json"
     row = Evaluation.load(path).rows[0]
     page = (tmp_path / "elder.md").read_text()
-    assert f"| `unet` as it ships (implicit) | {row.restored.psnr:.2f} / {row.restored.ssim:.3f} | 20 | 20 |" in page
+    steps = fastreg.load("unet").card.tasks["inpaint"].solver["settings"]["iterations"]
+    quality = f"{row.restored.psnr:.2f} / {row.restored.ssim:.3f}"
+    assert f"| `unet` as it ships (implicit) | {quality} | {steps} | {steps} |" in page
     assert row.baseline is not None and f"| biharmonic | {row.baseline.psnr:.2f} / " in page
     assert "| ELDER, RED | not measured |" in page and str(tmp_path) not in path.read_text()
     monkeypatch.setattr("fastreg.evaluation.evaluator.Evaluator.measure", lambda *_: pytest.fail("measured again"))

@@ -50,6 +50,7 @@ def solve_in_a_new_process(home: Path, **environment: str) -> dict[str, Any]:
     return result
 
 
+@pytest.mark.slow
 def test_a_second_process_compiles_nothing(tmp_path: Path) -> None:
     cold, warm = (solve_in_a_new_process(tmp_path) for _ in range(2))
     assert str(cold["directory"]).startswith(str(tmp_path / "fastreg"))

@@ -66,9 +66,7 @@ def test_wrong_masks_are_refused(made):
             artefact(GOOD, 0.1, mask=mask)
 
 
-@pytest.mark.parametrize(
-    ("task", "name"), [("deblur", "onnx"), pytest.param("deblur", "aoti", marks=pytest.mark.slow)]
-)
+@pytest.mark.parametrize(("task", "name"), [("deblur", "onnx"), pytest.param("deblur", "aoti", marks=pytest.mark.slow)])
 def test_damaged_files_are_refused(made, tmp_path, task, name):
     whole = made(task, name).path
     data = whole.read_bytes()

@@ -162,10 +162,10 @@ def test_ctrl_c_says_what_was_done(run, photos, prior, tmp_path, monkeypatch):
 
     work = restoring.restore_image
 
-    def interrupted(restorer, image, sigma):
+    def interrupted(restorer, image, *arguments):
         if len(image.pixels) == 1:
             raise KeyboardInterrupt
-        return work(restorer, image, sigma)
+        return work(restorer, image, *arguments)
 
     monkeypatch.setattr(restoring, "restore_image", interrupted)
     arguments = ("restore", photos, "-o", tmp_path / "out", "--task", "denoise", "--sigma", 0.1, "--prior", prior)

@@ -31,7 +31,7 @@ class ForwardBackward(Solver[ForwardBackwardState]):
     iterations
         Number of steps.
     step_size
-        The step tau. Without extrapolation F decreases in every step if it is below ``1 / (sigma^2 lambda |Omega| L)``, L the
+        The step tau. Without extrapolation F decreases in every step if it is below ``2 / (sigma^2 lambda |Omega| L)``, L the
         Lipschitz constant of the gradient of R, for any convex fidelity and any operator.
     accelerated
         Whether the momenta m_k are those of Nesterov, which rise from 0 towards 1; without, they are 0. For convex R the

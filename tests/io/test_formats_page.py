@@ -25,7 +25,7 @@ HEAD = """# Formats
 
 What `fastreg restore` reads and writes. Made by `tests/io/test_formats_page.py`, which writes and reads all of it; do not edit.
 
-Whatever is lost is named: in a warning of the command line, and in the value of `fastreg.io.images.write`.
+Whatever is lost is named: in a warning of the command line, and in the return value of `fastreg.io.images.write`.
 `--strip-metadata` writes nothing but the colour profile, gamma and primaries.
 """
 

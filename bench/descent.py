@@ -62,8 +62,9 @@ def curves(data: Path, prior: str, iterations: int, crop: int) -> Iterator[Curve
     clean = torch.from_numpy(pixels)[None].contiguous()
     operator = tasks.make_operator("deblur", psf="gaussian:7:3", boundary="circular")
     y = operator.observe(clean, SIGMA, torch.Generator().manual_seed(0))
-    explicit, _, monotone = tasks.descending("deblur", prior)
-    assert explicit.card is not None and isinstance(explicit, GradientPrior)
+    choice = tasks.descending("deblur", prior)
+    explicit, monotone = choice["prior"], choice["solver"]
+    assert isinstance(explicit, GradientPrior) and explicit.card is not None
     sigma = torch.tensor([SIGMA])
     problem = Problem(operator, L2(), explicit, sigma, explicit.card.tasks["deblur"].rule(sigma))
     assert isinstance(monotone, MonotoneForwardBackward)

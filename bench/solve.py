@@ -121,7 +121,7 @@ class Case(NamedTuple):
 def load(name: str, size: Sequence[int], device: torch.device, iterations: int | None = None) -> Case:
     """A case; without `iterations`, as many as the model card says."""
     model, sigma, operator = CASES[name]
-    restorer = make_restorer(operator(size[0], size[1]), model, iterations)
+    restorer = make_restorer(operator(size[0], size[1]), prior=model, iterations=iterations)
     form = restorer.operator.measurement()
     height, width = (side // form.scale * form.scale for side in size)
     clean = photograph(PHOTOGRAPH, (1, 3, height, width))

@@ -23,7 +23,7 @@ def observed(operator: fastreg.operators.LinearOperator, noise: str, sigma: floa
 
 
 def quality(operator: fastreg.operators.LinearOperator, fidelity: str, y: torch.Tensor, sigma: float) -> float:
-    restorer = tasks.make_restorer(operator, UNET, fidelity=fidelity)
+    restorer = tasks.make_restorer(operator, prior=UNET, fidelity=fidelity)
     return float(metrics.psnr(tasks.solve(restorer, y, sigma), ASTRONAUT)[0])
 
 
@@ -38,7 +38,7 @@ def test_robust_fidelities_are_better_than_l2_with_outliers(task: str, fidelity:
 def test_the_fidelity_of_photons_is_better_than_l2_with_few_of_them() -> None:
     operator = tasks.make_operator("denoise")
     y = observed(operator, "poisson:10", 1e-6)
-    restorer = tasks.make_restorer(operator, UNET, fidelity="poisson:10")
+    restorer = tasks.make_restorer(operator, prior=UNET, fidelity="poisson:10")
     sigma = tasks.estimate(restorer, y[0].numpy())
     assert sigma == pytest.approx(float((y.mean() / 10).sqrt()))
     best = max(quality(operator, "l2", y, factor * sigma) for factor in (0.8, 1, 1.25, 1.6))
@@ -52,7 +52,7 @@ def test_every_task_has_a_solver_for_every_fidelity(task: str, fidelity: str) ->
     given: tasks.Options = {"psf": "gaussian:3:1"} if task == "deblur" else {}
     given |= {"factor": 2} if task == "super-resolve" else {"pattern": "rggb"} if task == "demosaick" else {}
     operator = tasks.random_operator(task, 16, 16, generator, **given)
-    restorer = tasks.make_restorer(operator, UNET, iterations=1, fidelity=fidelity)
+    restorer = tasks.make_restorer(operator, prior=UNET, iterations=1, fidelity=fidelity)
     assert restorer.fidelity.kind == fidelity.split(":")[0]
     assert restorer.solver.iterations == 1
     y = operator.observe(torch.rand(1, 3, 16, 16, generator=generator), 0.05, generator)
@@ -61,14 +61,14 @@ def test_every_task_has_a_solver_for_every_fidelity(task: str, fidelity: str) ->
 
 def test_a_strength_is_a_stronger_noise() -> None:
     y = torch.rand(1, 3, 16, 16, generator=torch.Generator().manual_seed(0))
-    plain, stronger = (tasks.restorer_for("denoise", UNET, strength=strength) for strength in (1, 2))
+    plain, stronger = (tasks.restorer_for("denoise", prior=UNET, strength=strength) for strength in (1, 2))
     assert torch.equal(stronger(y, 0.1), plain(y, 0.2))
     counts = [
-        tasks.restorer_for("denoise", UNET, iterations=2, fidelity=Poisson(peak), strength=strength)
+        tasks.restorer_for("denoise", prior=UNET, iterations=2, fidelity=Poisson(peak), strength=strength)
         for peak, strength in ((40.0, 2), (10.0, 1))
     ]
     torch.testing.assert_close(counts[0](y, 0.1), counts[1](y, 0.1))
-    weights = [tasks.restorer_for("denoise", "alr", strength=strength).weight_rule for strength in (1, 1.5)]
+    weights = [tasks.restorer_for("denoise", prior="alr", strength=strength).weight_rule for strength in (1, 1.5)]
     sigma = torch.tensor([0.03, 0.5])
     torch.testing.assert_close(weights[1](sigma), 1.5 * weights[0](sigma))
 
@@ -82,7 +82,7 @@ def test_more_strength_is_smoother(task: str) -> None:
     y = operator.observe(clean, 0.05, torch.Generator().manual_seed(0))
     variation = []
     for strength in (0.5, 1, 2):
-        x = tasks.make_restorer(operator, UNET, strength=strength)(y, 0.05)
+        x = tasks.make_restorer(operator, prior=UNET, strength=strength)(y, 0.05)
         variation.append(float(x.diff(dim=-1).abs().mean() + x.diff(dim=-2).abs().mean()))
     assert variation == sorted(variation, reverse=True)
 
@@ -107,16 +107,16 @@ def test_words() -> None:
 
 def test_what_does_not_fit_is_refused() -> None:
     with pytest.raises(ValueError, match=r"adam needs data\.gradient, which"):
-        tasks.restorer_for("denoise", "alr", fidelity="poisson:30")
+        tasks.restorer_for("denoise", prior="alr", fidelity="poisson:30")
     with pytest.raises(ValueError, match="follows from its peak"):
         tasks.noise_level("denoise", 0.1, "poisson:30")
     assert tasks.noise_level("mri", None, "poisson:30") is None
     for strength in (0.4, 2.1, float("nan")):
         with pytest.raises(ValueError, match=r"between 0\.5 and 2"):
-            tasks.restorer_for("denoise", UNET, strength=strength)
+            tasks.restorer_for("denoise", prior=UNET, strength=strength)
     with pytest.raises(ValueError, match="not both"):
-        tasks.restorer_for("denoise", UNET, strength=2, weight=0.1)
-    dark = tasks.make_restorer(tasks.make_operator("denoise"), UNET, fidelity="poisson:0.2")
+        tasks.restorer_for("denoise", prior=UNET, strength=2, weight=0.1)
+    dark = tasks.make_restorer(tasks.make_operator("denoise"), prior=UNET, fidelity="poisson:0.2")
     with pytest.raises(ValueError, match="got complex measurements"):
         tasks.estimate(dark, np.ones((1, 8, 8), np.complex64))
     with pytest.raises(ValueError, match="as strong as the image"):

@@ -17,8 +17,7 @@ def test_every_task_has_an_explicit_model() -> None:
     for task in tasks.TASKS:
         options = {"deblur": {"psf": "gaussian:3:1"}, "super-resolve": {"factor": 2}, "demosaick": {"pattern": "rggb"}}
         operator = tasks.random_operator(task, 24, 24, torch.Generator().manual_seed(0), **options.get(task, {}))
-        model, steps, solver = tasks.descending(task, iterations=3)
-        restorer = tasks.make_restorer(operator, model, steps, None, solver)
+        restorer = tasks.make_restorer(operator, **tasks.descending(task, iterations=3))
         assert isinstance(restorer.solver, MonotoneForwardBackward) and restorer.solver.iterations == 3
         assert isinstance(restorer.prior, Regularizer)
 
@@ -29,8 +28,7 @@ def test_an_implicit_prior_is_refused() -> None:
 
 
 def test_energies_are_reported_for_each_image() -> None:
-    model, steps, solver = tasks.descending("denoise", iterations=6)
-    restorer = tasks.make_restorer(tasks.make_operator("denoise"), model, steps, None, solver)
+    restorer = tasks.make_restorer(tasks.make_operator("denoise"), **tasks.descending("denoise", iterations=6))
     prepared = prepare(restorer, "ieee", "never", 1)
     check = tasks.DescentCheck(prepared)
     y = random((2, 3, 24, 24), torch.float32)

@@ -80,13 +80,13 @@ def test_noise_levels() -> None:
 
 def test_a_task_that_a_prior_was_not_tuned_for_is_refused_unless_all_is_given() -> None:
     with pytest.raises(ValueError, match="alr-deblur was not tuned for denoise, only for deblur"):
-        fastreg.restorer_for("denoise", "alr-deblur")
+        fastreg.restorer_for("denoise", prior="alr-deblur")
     with pytest.raises(ValueError, match="not tuned"):
-        fastreg.restorer_for("denoise", "alr-deblur", weight=0.1)
-    restorer = fastreg.restorer_for("denoise", "alr-deblur", weight=0.1, solver=Adam(2))
+        fastreg.restorer_for("denoise", prior="alr-deblur", weight=0.1)
+    restorer = fastreg.restorer_for("denoise", prior="alr-deblur", weight=0.1, solver=Adam(2))
     assert restorer(torch.rand(1, 3, 24, 24), 0.1).shape == (1, 3, 24, 24)
     with pytest.raises(ValueError, match="not both"):
-        fastreg.restorer_for("denoise", "alr-deblur", iterations=2, weight=0.1, solver=Adam(2))
+        fastreg.restorer_for("denoise", prior="alr-deblur", iterations=2, weight=0.1, solver=Adam(2))
     with pytest.raises(ValueError, match="the task must be one of"):
         fastreg.restorer_for("sharpen")
 
@@ -94,7 +94,7 @@ def test_a_task_that_a_prior_was_not_tuned_for_is_refused_unless_all_is_given() 
 def test_iterations_change_the_schedule_of_the_card_alone() -> None:
     card = models.load("alr").card
     assert card is not None
-    restorer = fastreg.restorer_for("inpaint", "alr", iterations=3, mask=torch.ones(8, 8))
+    restorer = fastreg.restorer_for("inpaint", prior="alr", iterations=3, mask=torch.ones(8, 8))
     assert restorer.solver.settings == {**card.tasks["inpaint"].solver["settings"], "iterations": 3}
     assert torch.equal(restorer.weight_rule.knots, card.tasks["inpaint"].rule.knots)
 

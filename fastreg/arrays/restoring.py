@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any, Unpack, cast
+from typing import Any, Unpack
 
 import numpy as np
 import torch
@@ -14,7 +13,7 @@ from fastreg.arrays.restorers import Settings
 from fastreg.io.images import DTYPES, FLOAT_STEP, noise_explains
 
 
-class All(tasks.Options, Settings, total=False):
+class OptionsAndSettings(tasks.Options, Settings, total=False):
     """What the degradation depends on, and how it is undone."""
 
 
@@ -24,7 +23,7 @@ def restore(
     sigma: float | str | None = None,
     *,
     channel_axis: int | None = None,
-    **settings: Unpack[All],
+    **settings: Unpack[OptionsAndSettings],
 ) -> np.ndarray:
     """Restore an image: the task by its name.
 
@@ -68,31 +67,20 @@ def restore(
     >>> fastreg.restore(photograph, "denoise", 25 / 255, channel_axis=-1).shape
     (24, 32, 3)
     """
-    options, how = _split(settings)
+    options, how = tasks.split(settings, tasks.Options, Settings)
     pixels, dtype = _pixels(image, channel_axis, is_complex=task == "mri")
     if isinstance(options.get("mask"), np.ndarray):
         options["mask"] = _mask(options["mask"], channel_axis)
     operator = tasks.make_operator(task, **options)
     level = tasks.noise_level(task, sigma, how.get("fidelity", "l2"))
-    restorer = restorers.restorer(operator, options, how, pixels[0].size * operator.measurement().scale ** 2)
+    precision, size = how.pop("precision", "auto"), pixels[0].size * operator.measurement().scale ** 2
+    restorer = restorers.restorer(operator, options, how, precision, size)
     step = 1 / np.iinfo(dtype).max if dtype.kind == "u" else FLOAT_STEP
     found = tasks.estimate(restorer, pixels, step) if level is None else level
     x = tasks.shown(restorer, tasks.solve(restorer, torch.from_numpy(pixels)[None], found))[0].numpy()
     samples = (x * np.float32(np.iinfo(dtype).max)).round() if dtype.kind == "u" else x
     result = samples.astype(np.float64 if dtype == np.complex128 else np.float32 if dtype.kind == "c" else dtype)
     return result[0] if channel_axis is None else np.ascontiguousarray(np.moveaxis(result, 0, channel_axis))
-
-
-def _split(settings: Mapping[str, Any]) -> tuple[tasks.Options, Settings]:
-    """What the degradation depends on, and how it is undone; raises `TypeError` for other names."""
-    unknown = sorted(settings.keys() - All.__annotations__.keys())
-    if unknown:
-        raise TypeError(f"there is no setting {', '.join(unknown)}, expected some of {', '.join(All.__annotations__)}")
-    groups = [
-        {name: value for name, value in settings.items() if name in kind.__annotations__}
-        for kind in (tasks.Options, Settings)
-    ]
-    return cast(tasks.Options, groups[0]), cast(Settings, groups[1])
 
 
 def _pixels(image: np.ndarray, channel_axis: int | None, is_complex: bool) -> tuple[np.ndarray, np.dtype[Any]]:

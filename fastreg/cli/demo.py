@@ -33,8 +33,8 @@ def demo(
     from fastreg.io import images, panel
     from fastreg.io.atomic import replacing
 
-    device = tasks.choose_device("auto")
-    restorer = tasks.restorer_for("deblur", prior, iterations, device=device, psf=PSF)
+    restorer = tasks.restorer_for("deblur", prior=prior, iterations=iterations, device="auto", psf=PSF)
+    device = restorer.device
     photograph = data.astronaut()  # type: ignore[no-untyped-call]
     clean = torch.from_numpy(photograph[:size, 32 : 32 + size].copy()).permute(2, 0, 1)[None] / 255
     generator = torch.Generator().manual_seed(0)

@@ -97,9 +97,14 @@ def export(
         raise ValueError(f"there is no folder {json_file.parent} to write {json_file.name} to")
     given = {"psf": psf, "mask": mask, "boundary": boundary, "factor": factor, "pattern": pattern}
     operator = tasks.make_operator(task, **_stand_ins(task, given, psf_side))
-    where = tasks.choose_device(device)
     restorer = tasks.make_restorer(
-        operator, prior, iterations, weight, device=where, fidelity=fidelity, strength=strength
+        operator,
+        prior=prior,
+        fidelity=fidelity,
+        strength=strength,
+        weight=weight,
+        iterations=iterations,
+        device=device,
     )
     options = Options(
         precision=precision,

@@ -126,9 +126,11 @@ def restore(
     is_complex = operator.measurement().dtype == "complex64"
     if is_complex and scale is not None:
         raise ValueError(f"{task} takes no --range: its measurements are complex numbers")
-    where = tasks.choose_device(device)
-    model, steps, solver = (prior, iterations, None) if guarantee is None else tasks.descending(task, prior, iterations)
-    restorer = tasks.make_restorer(operator, model, steps, weight, solver, where, fidelity, strength)
+    choice: tasks.Choice = {"prior": prior, "iterations": iterations}
+    if guarantee is not None:
+        choice = tasks.descending(task, prior, iterations)
+    choice |= {"fidelity": fidelity, "strength": strength, "weight": weight, "device": device}
+    restorer = tasks.make_restorer(operator, **choice)
     if guarantee is not None and precision == "auto":
         precision = "ieee"  # energies are compared
     # what was asked for: what "auto" takes depends on how many images there are

@@ -65,15 +65,7 @@ class Evaluator:
         self.files = {source.relative.as_posix(): source.path for source in chosen}
         # where a mask is drawn for every image, this one stands for it
         operator = tasks.random_operator(settings.task, 8, 8, torch.Generator().manual_seed(0), **settings.options)
-        restorer = tasks.make_restorer(
-            operator,
-            settings.prior,
-            settings.iterations,
-            settings.weight,
-            device=tasks.choose_device(settings.device),
-            fidelity=settings.fidelity,
-            strength=settings.strength,
-        )
+        restorer = tasks.make_restorer(operator, **settings.choice)
         self.noise = read_noise(settings.noise)
         if operator.measurement().dtype == "complex64" and settings.noise != "none":
             raise ValueError(f"{settings.task} has Gaussian noise only, got the noise {settings.noise}")

@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from fastreg.io.atomic import replacing
-from fastreg.tasks import Options
+from fastreg.tasks import Choice, Options
 
 #: Version of the JSON files.
 FORMAT = 2
@@ -34,12 +34,10 @@ class Settings:
         See `fastreg.tasks.Options`.
     missing
         Share that a random mask leaves out, for the tasks that take one, if `mask` is not given.
-    fidelity, strength
-        See `fastreg.tasks.restorer_for`.
     noise
         What is added to Gaussian noise, see `fastreg.evaluation.noise.read_noise`.
-    prior, weight, iterations
-        The model, lambda (None: the rule in the model card), the steps of the solver (None: those in the model card).
+    prior, fidelity, strength, weight, iterations
+        See `fastreg.tasks.Choice`.
     limit, crop
         Number of images to use, by name; side of the central square to use, in pixels.
     seed
@@ -97,6 +95,18 @@ class Settings:
             "factor": self.factor,
             "pattern": self.pattern,
             "mask": self.mask,
+        }
+
+    @property
+    def choice(self) -> Choice:
+        """How it is undone."""
+        return {
+            "prior": self.prior,
+            "fidelity": self.fidelity,
+            "strength": self.strength,
+            "weight": self.weight,
+            "iterations": self.iterations,
+            "device": self.device,
         }
 
 

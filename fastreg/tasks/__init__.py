@@ -11,13 +11,16 @@ from fastreg.tasks.building import (
 )
 from fastreg.tasks.fidelities import read_fidelity
 from fastreg.tasks.guarantee import DescentCheck, descending
+from fastreg.tasks.settings import Choice, Options, OptionsAndChoice, split
 from fastreg.tasks.solving import effective_weight, shown, solve
-from fastreg.tasks.table import TASKS, Options, Task, find, takers
+from fastreg.tasks.table import TASKS, Task, find, takers
 
 __all__ = [
     "TASKS",
+    "Choice",
     "DescentCheck",
     "Options",
+    "OptionsAndChoice",
     "Task",
     "choose_device",
     "descending",
@@ -32,5 +35,6 @@ __all__ = [
     "restorer_for",
     "shown",
     "solve",
+    "split",
     "takers",
 ]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from typing import Any, Unpack
 
@@ -18,7 +19,8 @@ from fastreg.priors import Prior
 from fastreg.restorer import Restorer
 from fastreg.solvers import SOLVERS, Solver
 from fastreg.tasks.fidelities import read_fidelity, settings_for
-from fastreg.tasks.table import Options, find
+from fastreg.tasks.settings import Choice, Options, OptionsAndChoice, split
+from fastreg.tasks.table import find
 
 #: How options that are given as text are read.
 _READERS: dict[str, Callable[[str], Any]] = {"psf": inputs.read_psf, "mask": inputs.read_mask}
@@ -81,7 +83,7 @@ def noise_level(task: str, text: str | float | None, fidelity: str | Fidelity = 
     text
         A number, ``25/255``, ``auto``, or None for what the task assumes.
     fidelity
-        As for `restorer_for`. The noise of ``poisson`` follows from its peak and from the image.
+        See `fastreg.tasks.Choice`. The noise of ``poisson`` follows from its peak and from the image.
 
     Raises
     ------
@@ -89,7 +91,7 @@ def noise_level(task: str, text: str | float | None, fidelity: str | Fidelity = 
         If it is needed and not given, is out of range, or cannot be estimated for this task.
     """
     row = find(task)
-    if (read_fidelity(fidelity) if isinstance(fidelity, str) else fidelity).kind == "poisson":
+    if read_fidelity(fidelity).kind == "poisson":
         if text not in (None, "auto"):
             raise ValueError(f"the noise of the fidelity poisson follows from its peak: leave out --sigma, got {text}")
         return None
@@ -122,7 +124,7 @@ def estimate(restorer: Restorer, pixels: np.ndarray, step: float = 1 / 255) -> f
     return sigma
 
 
-def choose_device(name: str) -> torch.device:
+def choose_device(name: torch.device | str) -> torch.device:
     """The device of a name; ``auto`` is a CUDA GPU if there is one.
 
     Raises
@@ -138,18 +140,8 @@ def choose_device(name: str) -> torch.device:
     return torch.device(name)
 
 
-def restorer_for(
-    task: str,
-    prior: str | Prior = "auto",
-    iterations: int | None = None,
-    weight: float | None = None,
-    solver: Solver[Any] | None = None,
-    device: torch.device | str = "cpu",
-    fidelity: str | Fidelity = "l2",
-    strength: float = 1.0,
-    **options: Unpack[Options],
-) -> Restorer:
-    """The restorer for a task, as the command line makes it, in float32.
+def restorer_for(task: str, **settings: Unpack[OptionsAndChoice]) -> Restorer:
+    """The restorer for a task, as the command line makes it, in float32 and on the CPU unless `device` is another.
 
     The default precision of the command line is ``auto``, see `fastreg.compiled.prepare`.
 
@@ -157,29 +149,17 @@ def restorer_for(
     ----------
     task
         ``denoise``, ``deblur``, ``inpaint``, ``super-resolve``, ``demosaick``, ``mri``: a name in `TASKS`.
-    prior
-        A prior, or the name or file of a model; ``auto`` is the default model of the task.
-    iterations
-        Number of steps of the solver; from the model card if not given.
-    weight
-        The weight lambda; the rule in the model card if not given.
-    solver
-        The solver; the one in the model card if not given, or for another fidelity than L2 one that can take it.
-    device
-        Where to compute.
-    fidelity
-        A data fidelity, or its name: ``l2``, ``l1`` and ``huber`` for outliers, ``poisson:PEAK`` for photons, whose expected
-        number is PEAK where the image is one.
-    strength
-        From 0.5 to 2: restores as if the noise were so many times as strong. More is smoother.
-    options
-        What the degradation depends on (``psf``, ``mask``, ``factor``, …), see `fastreg.tasks.Options`.
+    settings
+        What the degradation depends on (``psf``, ``mask``, ``factor``, …), see `fastreg.tasks.Options`; and how it is undone
+        (``prior``, ``iterations``, ``strength``, ``device``, …), see `fastreg.tasks.Choice`.
 
     Raises
     ------
+    TypeError
+        If there is no such setting.
     ValueError
         If the task is unknown, an option is missing or not for this task, the model is unknown or was not tuned for the task,
-        or an argument is out of range.
+        or a setting is out of range.
 
     Examples
     --------
@@ -188,29 +168,31 @@ def restorer_for(
     >>> restorer(torch.rand(1, 3, 24, 32), sigma=0.03).shape
     torch.Size([1, 3, 24, 32])
     """
-    return make_restorer(make_operator(task, **options), prior, iterations, weight, solver, device, fidelity, strength)
+    options, choice = split(settings, Options, Choice)
+    return make_restorer(make_operator(task, **options), **choice)
 
 
 def make_restorer(
     operator: LinearOperator,
-    prior: str | Prior = "auto",
-    iterations: int | None = None,
-    weight: float | None = None,
-    solver: Solver[Any] | None = None,
-    device: torch.device | str = "cpu",
+    *,
+    prior: str | os.PathLike[str] | Prior = "auto",
     fidelity: str | Fidelity = "l2",
     strength: float = 1.0,
+    weight: float | None = None,
+    iterations: int | None = None,
+    solver: Solver[Any] | None = None,
+    device: torch.device | str = "cpu",
 ) -> Restorer:
-    """As `restorer_for`, for an operator that exists already."""
+    """As `restorer_for`, for an operator that exists already; the other arguments are those of `fastreg.tasks.Choice`."""
     if not 0.5 <= strength <= 2:
         raise ValueError(f"the strength must lie between 0.5 and 2, got {strength}")
     if weight is not None and strength != 1:
         raise ValueError("give a weight or a strength, not both")
     if solver is not None and iterations is not None:
         raise ValueError("give a solver or the number of its iterations, not both")
-    task = operator.task
+    task, where = operator.task, choose_device(device)
     model = prior if isinstance(prior, Prior) else load(find(task).prior if prior == "auto" else prior)
-    data = read_fidelity(fidelity) if isinstance(fidelity, str) else fidelity
+    data = read_fidelity(fidelity)
     settings = settings_for(data, operator, model) or _tuned(model, task, solver is not None and weight is not None)
     if solver is None:
         if settings is None or settings.solver is None:
@@ -226,7 +208,7 @@ def make_restorer(
         assert settings is not None
         # the square of a noise level is a weight of a denoiser, see `Problem.data_step`; critics have weights of their own
         rule = settings.rule.scaled(strength**2 if "prior.denoise" in solver.needs else strength)
-    return Restorer(operator, data, model, solver.stronger(strength), rule).to(device).eval()
+    return Restorer(operator, data, model, solver.stronger(strength), rule).to(where).eval()
 
 
 def _tuned(prior: Prior, task: str, optional: bool) -> TaskSettings | None:

@@ -39,14 +39,16 @@ _COUNTS = (
 _SETTINGS = {"l1": _OUTLIERS, "huber": _OUTLIERS, "poisson": _COUNTS}
 
 
-def read_fidelity(text: str) -> Fidelity:
-    """A fidelity: ``l2``, ``l1``, ``huber``, ``huber:DELTA`` or ``poisson:PEAK``.
+def read_fidelity(text: str | Fidelity) -> Fidelity:
+    """A fidelity of its words: ``l2``, ``l1``, ``huber``, ``huber:DELTA`` or ``poisson:PEAK``; or the given one.
 
     Raises
     ------
     ValueError
         If it is none of these, or a number is missing or not positive.
     """
+    if isinstance(text, Fidelity):
+        return text
     name, *numbers = text.split(":")
     try:
         return _WORDS[name][1](*(float(number) for number in numbers))

@@ -12,16 +12,15 @@ from fastreg.models import ModelCard, load, names
 from fastreg.parts import build
 from fastreg.priors import Prior, Regularizer
 from fastreg.restorer import Restorer
-from fastreg.solvers import SOLVERS, MonotoneForwardBackward, Solver
+from fastreg.solvers import SOLVERS, MonotoneForwardBackward
+from fastreg.tasks.settings import Choice
 
 #: Share by which two evaluations of the same energy may differ: rounding in float32.
 ROUNDING = 1e-5
 
 
-def descending(
-    task: str, prior: str | Prior = "auto", iterations: int | None = None
-) -> tuple[Prior, None, Solver[Any]]:
-    """Prior, iterations and solver for `make_restorer`, with which the energy F never rises.
+def descending(task: str, prior: str | Prior = "auto", iterations: int | None = None) -> Choice:
+    """A prior and a solver with which the energy F never rises.
 
     Parameters
     ----------
@@ -32,11 +31,6 @@ def descending(
         `MonotoneForwardBackward`, else one tuned for the fewest tasks.
     iterations
         Number of steps; from the model card if not given, or 100 if its solver is another one.
-
-    Returns
-    -------
-    tuple
-        The prior, None (the solver has the number of iterations), and a `MonotoneForwardBackward`.
 
     Raises
     ------
@@ -52,7 +46,8 @@ def descending(
     settings: dict[str, Any] = {} if model.card is None else _monotone(model.card, task) or {}
     if iterations is not None:
         settings = {**settings, "iterations": iterations}
-    return model, None, build(SOLVERS, {"kind": MonotoneForwardBackward.kind, "settings": settings})
+    solver = build(SOLVERS, {"kind": MonotoneForwardBackward.kind, "settings": settings})
+    return {"prior": model, "solver": solver}
 
 
 class DescentCheck:

@@ -4,36 +4,13 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable, Mapping
-from typing import Any, TypedDict
+from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from fastreg.operators import Blur, Downsample, FourierSampling, Identity, LinearOperator, Mask, Mosaic
-
-
-class Options(TypedDict, total=False):
-    """What a degradation depends on; None means not given.
-
-    psf
-        A PSF ``[height, width]``, or what `fastreg.io.inputs.read_psf` reads: a file, or a word such as
-        ``gaussian:SIZE:STD``.
-    boundary
-        What lies beyond the border of the image, see `fastreg.operators.Blur`.
-    mask
-        A mask ``[H, W]``, or a file of one, see `fastreg.io.inputs.read_mask`: of pixels, or of frequencies with zero at [0, 0].
-    factor
-        By how much each side of the image is enlarged: 2, 3 or 4.
-    pattern
-        Colours of the upper-left 2 x 2 pixels of a mosaic, see `fastreg.operators.Mosaic`.
-    """
-
-    psf: Any
-    boundary: str | None
-    mask: Any
-    factor: int | None
-    pattern: str | None
 
 
 @dataclasses.dataclass(frozen=True)
@@ -47,7 +24,7 @@ class Task:
     help
         What it undoes, in one line.
     operator
-        Makes the operator from the `Options` that the task takes.
+        Makes the operator from the `fastreg.tasks.Options` that the task takes.
     prior
         Name of the model that ships for it.
     baseline

@@ -166,7 +166,7 @@ def test_the_commands_write_a_model_that_restores(
     assert prior.card is not None
     solver = prior.card.tasks["deblur"].solver
     assert solver is not None
-    restorer = tasks.restorer_for("deblur", prior, psf="gaussian:3:1", boundary="circular")
+    restorer = tasks.restorer_for("deblur", prior=prior, psf="gaussian:3:1", boundary="circular")
     assert isinstance(restorer.solver, LearnedSplitting if verb == "unrolled" else MonotoneForwardBackward)
     y = torch.rand(1, 3, 16, 16, generator=torch.Generator().manual_seed(0))
     assert restorer(y, 0.03).isfinite().all()
@@ -175,4 +175,4 @@ def test_the_commands_write_a_model_that_restores(
         assert not torch.equal(rows, LearnedSplitting.untrained(2).schedule)
         assert torch.equal(rows, restorer.solver.schedule)
         with pytest.raises(ValueError, match="was learned"):
-            tasks.restorer_for("deblur", prior, psf="gaussian:3:1", iterations=4)
+            tasks.restorer_for("deblur", prior=prior, psf="gaussian:3:1", iterations=4)

@@ -155,6 +155,11 @@ def test_more_strength_changes_more(prior):
             "values from -1 to 1: scale",
             lambda: fastreg.denoise(RAMP, 0.1),
         ),
+        (
+            ValueError,
+            "scale the image first",  # however noisy it is
+            lambda: fastreg.denoise(2 * PHOTO - 1 + 0.4 * RANDOM.standard_normal(PHOTO.shape), 0.2, channel_axis=-1),
+        ),
         (ValueError, "finite", lambda: fastreg.denoise(np.full((9, 9), np.nan), 0.1)),
         (ValueError, "at least one pixel", lambda: fastreg.denoise(np.zeros((0, 9)), 0.1)),
         (ValueError, "25/255 is 0.098", lambda: fastreg.denoise(NOISY, 25, channel_axis=-1)),

@@ -23,8 +23,8 @@ _RANGED = ("int16", "int32", "uint32")
 _COMPLEX = ("complex64", "complex128")
 #: Floating point samples may exceed [0, 1] by this plus a number of standard deviations of their noise.
 _OVERSHOOT, _DEVIATIONS = 0.1, 8.0
-#: Allowed range of the samples of tiny images, whose noise cannot be estimated.
-_TINY_RANGE = (-1.0, 2.0)
+#: Standard deviation of the noise that is allowed in tiny images, where it cannot be estimated.
+_TINY_SIGMA = 0.4
 #: Step between grey levels that floating point numbers are taken to have: that of 16 bits.
 FLOAT_STEP = 1 / 65535
 #: Samples that mean black and white; ``auto``: the smallest and the largest one of the file.
@@ -250,16 +250,21 @@ def span(samples: np.ndarray) -> tuple[float, float]:
 
 
 def noise_explains(pixels: np.ndarray) -> bool:
-    """Whether finite numbers ``[C, H, W]`` exceed [0, 1] by no more than their noise explains."""
+    """Whether finite numbers ``[C, H, W]`` exceed [0, 1] by no more than their noise explains.
+
+    Noise of variance v around values in [0, 1] has at most a mean square of v / 2 beyond them. An image that was scaled to
+    [-1, 1] has far more, however noisy it is.
+    """
     low, high = float(pixels.min()), float(pixels.max())
     if low >= -_OVERSHOOT and high <= 1 + _OVERSHOOT:
         return True
     try:
-        slack = _OVERSHOOT + _DEVIATIONS * estimate_sigma(pixels)
-        bounds = -slack, 1 + slack
+        sigma = estimate_sigma(pixels)
     except ValueError:  # too small, or no noise at all
-        bounds = (-_OVERSHOOT, 1 + _OVERSHOOT) if min(pixels.shape[1:]) >= 8 else _TINY_RANGE
-    return bounds[0] <= low and high <= bounds[1]
+        sigma = 0.0 if min(pixels.shape[1:]) >= 8 else _TINY_SIGMA
+    slack = _OVERSHOOT + _DEVIATIONS * sigma
+    beyond = float(np.square(pixels - pixels.clip(0, 1)).mean() ** 0.5)
+    return -slack <= low and high <= 1 + slack and beyond <= _OVERSHOOT / 2 + sigma / 2**0.5
 
 
 def _check_range(pixels: np.ndarray, limits: tuple[float, float]) -> None:

@@ -55,14 +55,13 @@ class Problem(NamedTuple):
     def prior_gradient(self, x: Tensor) -> Tensor:
         """Gradient of sigma^2 lambda |Omega| R, ``[B, C, H, W]``."""
         assert isinstance(self.prior, GradientPrior)  # `Restorer` saw to it: the solver needs "prior.gradient"
-        scale = self.sigma.square() * self.weight * (x.shape[-2] * x.shape[-1])
-        return per_entry(scale, x) * self.prior.gradient(x, self._level)
+        return per_entry(self._prior_scale(x), x) * self.prior.gradient(x, self._level)
 
     def energy_and_prior_gradient(self, x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
         """sigma^2 |Omega| F(x), ``[B]``, and the gradient of its prior, ``[B, C, H, W]``, in one evaluation of the prior."""
         assert isinstance(self.prior, Regularizer)  # `Restorer` saw to it: the solver needs "prior.energy"
         energy, gradient = self.prior.energy_and_gradient(x, self._level)
-        scale = self.sigma.square() * self.weight * (x.shape[-2] * x.shape[-1])
+        scale = self._prior_scale(x)
         data: Tensor = self.fidelity(self.operator(x), y, self.sigma)
         return self.sigma.square() * data + scale * energy, per_entry(scale, x) * gradient
 
@@ -87,6 +86,10 @@ class Problem(NamedTuple):
         assert isinstance(self.prior, Denoiser)  # `Restorer` saw to it: the solver needs "prior.denoise"
         result: Tensor = self.prior(x, sigma)
         return result
+
+    def _prior_scale(self, x: Tensor) -> Tensor:
+        """sigma^2 lambda |Omega|, ``[B]``."""
+        return self.sigma.square() * self.weight * (x.shape[-2] * x.shape[-1])
 
     @property
     def _level(self) -> Tensor:

@@ -27,6 +27,7 @@ def evaluate(
     factor: choices.FactorOption = None,
     pattern: choices.PatternOption = None,
     mask: choices.MaskOption = None,
+    mask_means: choices.MaskMeansOption = "known",
     missing: Annotated[
         float, typer.Option(help="Without --mask: share of missing pixels (mri: frequencies), drawn for every image.")
     ] = 0.5,
@@ -93,6 +94,7 @@ def evaluate(
         factor=factor,
         pattern=pattern,
         mask=mask,
+        mask_means=mask_means,
         missing=missing,
         fidelity=fidelity,
         strength=strength,

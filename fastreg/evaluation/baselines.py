@@ -7,7 +7,7 @@ from collections.abc import Callable
 import numpy as np
 from torch import Tensor
 
-from fastreg.operators import Blur, LinearOperator, Mask
+from fastreg.operators import LinearOperator
 
 #: The regularisation of the Wiener filter is this times sigma^2.
 WIENER_BALANCE = 200.0
@@ -25,15 +25,14 @@ def denoise(operator: LinearOperator, y: Tensor, sigma: float) -> np.ndarray:
 
 
 def deblur(operator: LinearOperator, y: Tensor, sigma: float) -> np.ndarray:
-    """Wiener filter; `operator` is a `Blur`."""
-    assert isinstance(operator, Blur)
-    return _clipped(wiener(y[0].cpu().numpy(), operator.psf.cpu().numpy(), operator.boundary, sigma))
+    """Wiener filter, for a blur."""
+    psf, boundary = operator.get_buffer("psf").cpu().numpy(), operator.settings["boundary"]
+    return _clipped(wiener(y[0].cpu().numpy(), psf, boundary, sigma))
 
 
 def inpaint(operator: LinearOperator, y: Tensor, sigma: float) -> np.ndarray:
-    """Biharmonic inpainting; `operator` is a `Mask` of zeros and ones."""
-    assert isinstance(operator, Mask)
-    return _clipped(biharmonic(y[0].cpu().numpy(), operator.mask[0, 0].cpu().numpy() == 0))
+    """Biharmonic inpainting, for a mask of zeros and ones."""
+    return _clipped(biharmonic(y[0].cpu().numpy(), operator.get_buffer("mask")[0, 0].cpu().numpy() == 0))
 
 
 def interpolate(operator: LinearOperator, y: Tensor, sigma: float) -> np.ndarray:

@@ -7,11 +7,12 @@ import json
 import math
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 
 from fastreg.io.atomic import replacing
+from fastreg.io.inputs import read_mask
 from fastreg.tasks import Choice, Options
 
 #: Version of the JSON files.
@@ -32,6 +33,8 @@ class Settings:
         Noise levels in units of [0, 1].
     psf, boundary, factor, pattern, mask
         See `fastreg.tasks.Options`.
+    mask_means
+        What the values of the mask other than zero mean.
     missing
         Share that a random mask leaves out, for the tasks that take one, if `mask` is not given.
     noise
@@ -57,6 +60,7 @@ class Settings:
     factor: int | None = None
     pattern: str | None = None
     mask: str | None = None
+    mask_means: Literal["known", "missing"] = "known"
     missing: float = 0.5
     fidelity: str = "l2"
     strength: float = 1.0
@@ -94,7 +98,7 @@ class Settings:
             "boundary": self.boundary,
             "factor": self.factor,
             "pattern": self.pattern,
-            "mask": self.mask,
+            "mask": None if self.mask is None else read_mask(self.mask, self.mask_means),
         }
 
     @property

@@ -148,9 +148,10 @@ def test_masks_are_drawn_from_the_name_of_the_image(settings):
 def test_a_mask_of_a_file_is_taken_as_it_is(settings, tmp_path):
     known = np.random.default_rng(0).random((24, 32)) > 0.5
     np.save(tmp_path / "mask.npy", known)
-    evaluator = Evaluator(dataclasses.replace(settings, task="inpaint", mask=str(tmp_path / "mask.npy")))
-    pictures = evaluator.measure("a.png", 0.01)[1]
-    np.testing.assert_array_equal((pictures.degraded != 0).all(0).numpy(), known)
+    for means, expected in (("known", known), ("missing", ~known)):
+        inpaint = dataclasses.replace(settings, task="inpaint", mask=str(tmp_path / "mask.npy"), mask_means=means)
+        pictures = Evaluator(inpaint).measure("a.png", 0.01)[1]
+        np.testing.assert_array_equal((pictures.degraded != 0).all(0).numpy(), expected)
 
 
 def test_crop_is_central(settings):

@@ -67,6 +67,7 @@ def equilibrium(
     rate: Rate = 1e-5,
     warm_up: WarmUp = 50,
     average: Average = 0.99,
+    precision: Precision = "ieee",
     device: Device = "auto",
     seed: Seed = 0,
     resume: Resume = False,
@@ -88,7 +89,7 @@ def equilibrium(
         RestorationJob(
             files=new_files(output, overwrite or resume),
             method=Equilibrium(exact, steps, step_size, floor, tolerance, limit),
-            recipe=RestorationRecipe(task, crop, batch, rate, warm_up, average, "ieee", seed),
+            recipe=RestorationRecipe(task, crop, batch, rate, warm_up, average, precision, seed),
             budget=Budget(2000 if iterations is None and minutes is None else iterations, minutes),
             data=data,
             start=start,

@@ -15,7 +15,7 @@ from fastreg.solvers.monotone import MonotoneForwardBackward
 
 
 class FixedPoint(NamedTuple):
-    """The last image ``[B, C, H, W]``, steps taken, and for each image the rms residual and the step tau, ``[B]``."""
+    """The last image ``[B, C, H, W]``, steps taken, and for each image the rms residual of a step tau, and tau, ``[B]``."""
 
     x: Tensor
     iterations: int
@@ -59,8 +59,8 @@ def minimise(
     positive(tolerance=tolerance, iterations=limit)
     problem, row = solver.objective(problem), solver.schedule[0]
     state = solver.start(problem, y) if x is None else solver.at(problem, y, x)
+    step = row[0].expand_as(state.scale)  # not the shorter one that was found, with which any residual is small
     for k in range(limit + 1):
-        step = row[0] * state.scale
         residual = _rms(state.x - problem.data_proximal(state.x - per_entry(step, state.x) * state.gradient, y, step))
         if k == limit or not bool((residual > tolerance).any()):
             break

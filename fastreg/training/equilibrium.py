@@ -21,6 +21,7 @@ from fastreg.priors import Regularizer
 from fastreg.problem import Problem
 from fastreg.solvers import MonotoneForwardBackward
 from fastreg.solvers.tolerance import FixedPoint, anderson, forward_backward, minimise
+from fastreg.training.precision import computed
 from fastreg.training.restoration import Learned, Observations, RestorationRecipe
 
 #: ``"conjugate_gradients"`` is for energies, ``"anderson"`` for any field; ``"jacobian_free"`` is the first term of a series.
@@ -134,6 +135,7 @@ class EquilibriumObjective:
             raise ValueError(f"conjugate gradients need a symmetric Jacobian, which a {model.prior.kind} does not have")
         self.model, self.recipe, self.observations = model, recipe, observations
         self.backward, self.tolerance, self.limit = backward, tolerance, limit
+        self.prior = computed(model.prior, recipe.precision)
         self.optimizer = torch.optim.Adam(model.parameters(), lr=recipe.rate, betas=(0.9, 0.99))
 
     def rate(self, iteration: int, progress: float) -> float:
@@ -143,7 +145,7 @@ class EquilibriumObjective:
     def loss(self, generator: torch.Generator) -> tuple[Tensor, dict[str, Tensor]]:
         """A scalar with the gradient of the mean squared error; that error, and the number of steps."""
         clean, operator, y, sigma = self.observations.draw(generator)
-        problem = self.model.problem(operator, sigma)
+        problem = self.model.problem(operator, sigma, self.prior)
         with torch.no_grad():
             found = self._solve(problem._replace(weight=problem.weight.detach()), y)
         error = found.x - clean

@@ -20,6 +20,7 @@ from fastreg.problem import Problem
 from fastreg.restorer import Restorer
 from fastreg.solvers import LearnedSplitting, Solver
 from fastreg.training.patches import PatchSource
+from fastreg.training.precision import computed
 
 #: The learning rate of the weight and the schedule.
 SCHEDULE_RATE = 3e-3
@@ -102,12 +103,21 @@ class Learned(nn.Module):
         The noise levels of the task; sigma_0 is their geometric mean.
     rate
         The learning rate of the prior. Weight and schedule have another one, see `SCHEDULE_RATE`.
+    precision
+        In which it restores what is measured, see `fastreg.training.precision.computed`.
     """
 
     def __init__(
-        self, prior: GradientPrior, solver: Solver[Any], rule: WeightRule, sigmas: tuple[float, ...], rate: float = 1e-4
+        self,
+        prior: GradientPrior,
+        solver: Solver[Any],
+        rule: WeightRule,
+        sigmas: tuple[float, ...],
+        rate: float = 1e-4,
+        precision: str = "ieee",
     ) -> None:
         super().__init__()
+        self.precision = precision
         self.gain = SCHEDULE_RATE / rate
         self.prior, self.solver, self.sigmas = prior, solver, sigmas
         self.middle = math.exp(sum(map(math.log, sigmas)) / len(sigmas))
@@ -151,7 +161,8 @@ class Learned(nn.Module):
     def restorer(self, operator: LinearOperator) -> Restorer:
         """The restorer with what was learned."""
         solver, settings = self.finished()
-        restorer = Restorer(operator, prior=self.prior, solver=solver, weight=settings.rule)
+        prior = computed(self.prior, self.precision)
+        restorer = Restorer(operator, prior=prior, solver=solver, weight=settings.rule)
         return restorer.to(self.weight_change.device)
 
 

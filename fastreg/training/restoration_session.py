@@ -153,7 +153,8 @@ class RestorationSession(Session):
         solver = job.method.solver(prior)
         tuned = prior.card.tasks.get(job.recipe.task) if prior.card is not None else None
         rule = _first_weight(job.weight, tuned, solver)
-        self.model = Learned(prior, solver, rule, job.recipe.sigmas, job.recipe.rate).to(job.device)
+        settings = (job.recipe.sigmas, job.recipe.rate, job.recipe.precision)
+        self.model = Learned(prior, solver, rule, *settings).to(job.device)
         self.model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         recipe = {
             **dataclasses.asdict(job.recipe),

@@ -7,9 +7,10 @@ from typing import cast
 import torch
 from torch import Tensor, nn
 
-from fastreg.priors import GradientPrior, UNet
+from fastreg.priors import UNet
 from fastreg.priors.layers import ResidualBlock
 from fastreg.priors.unet import UNetLayers
+from fastreg.training.precision import computed
 from fastreg.training.restoration import Learned, Observations, RestorationRecipe
 
 
@@ -32,7 +33,7 @@ class UnrolledObjective:
         self, model: Learned, recipe: RestorationRecipe, observations: Observations, compiled: bool = False
     ) -> None:
         self.model, self.recipe, self.observations = model, recipe, observations
-        self.prior = _Fast(model.prior, recipe.precision, compiled)
+        self.prior = computed(model.prior, recipe.precision, compiled)
         self.optimizer = torch.optim.Adam(model.parameters(), lr=recipe.rate, betas=(0.9, 0.99))
 
     def rate(self, iteration: int, progress: float) -> float:
@@ -46,21 +47,6 @@ class UnrolledObjective:
         x = self.model.solver.fold(problem, y, self.model.schedule())
         loss = (x - clean).abs().mean()
         return loss, {"loss": loss.detach()}
-
-
-class _Fast(GradientPrior):
-    """A prior as it is evaluated in training: compiled, or with convolutions in bfloat16 and weights in float32."""
-
-    kind = "fast"
-
-    def __init__(self, prior: GradientPrior, precision: str, compiled: bool) -> None:
-        super().__init__()
-        self.precision, self.channels = precision, prior.channels
-        self.function = torch.compile(prior.gradient) if compiled else prior.gradient
-
-    def gradient(self, x: Tensor, sigma: Tensor | None = None) -> Tensor:
-        with torch.autocast(x.device.type, torch.bfloat16, enabled=self.precision == "bf16"):
-            return self.function(x, sigma).to(x.dtype)
 
 
 def initialize(network: UNet) -> None:

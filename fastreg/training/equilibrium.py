@@ -28,6 +28,11 @@ from fastreg.training.restoration import Learned, Observations, RestorationRecip
 Backward = Literal["conjugate_gradients", "anderson", "jacobian_free"]
 
 
+#: Products with the Jacobian in training. More of them follow directions of little curvature, in which the image that was found
+#: is far from the minimum, too.
+PRODUCTS = 6
+
+
 def implicit_loss(
     problem: Problem,
     y: Tensor,
@@ -149,7 +154,7 @@ class EquilibriumObjective:
         with torch.no_grad():
             found = self._solve(problem._replace(weight=problem.weight.detach()), y)
         error = found.x - clean
-        scalar = implicit_loss(problem, y, found.x, 2 * error / error.numel(), found.step, self.backward)
+        scalar = implicit_loss(problem, y, found.x, 2 * error / error.numel(), found.step, self.backward, PRODUCTS)
         return scalar, {"loss": error.square().mean(), "steps": torch.tensor(float(found.iterations))}
 
     def _solve(self, problem: Problem, y: Tensor) -> FixedPoint:

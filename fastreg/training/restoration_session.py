@@ -134,7 +134,7 @@ class RestorationSession(Session):
         If there are too few photographs, one cannot be read or is smaller than a crop, or the model cannot be trained.
     """
 
-    compared_every, every, checkpoint_every = 250, 25, 250
+    compared_every, every, checkpoint_every = 100, 10, 100
 
     def compares(self, iteration: int) -> bool:
         """Whether the weights are compared at this iteration: also the first ones, which may stay the best."""

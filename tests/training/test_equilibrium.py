@@ -50,8 +50,8 @@ def test_the_implicit_gradient_is_that_of_a_long_solve(operator: str) -> None:
         x = forward_backward(problem, y, x, STEP)
     unrolled = gradients(problem.prior, (x - truth).square().mean())
     with torch.no_grad():
-        found = minimise(MonotoneForwardBackward(1), problem, y, tolerance=1e-11, limit=2000)
-    assert float((found.residual).max()) < 1e-11
+        found = minimise(MonotoneForwardBackward(1, 0.8), problem, y, tolerance=1e-8, limit=2000)
+    assert float(found.residual.max()) < 1e-8  # energies that differ by rounding errors do not tell two images apart
     torch.testing.assert_close(found.x, x.detach(), rtol=0, atol=1e-7)
     cotangent = 2 * (found.x - truth) / truth.numel()
     for backward in ("conjugate_gradients", "anderson"):

@@ -88,7 +88,7 @@ def case(contender: str, variant: str, data: Path, part: int, crop: int) -> Expe
     about, prior = VARIANTS[variant], model(contender, VARIANTS[variant].task, data)
     if prior is None:
         return None
-    settings = {"crop": crop, "precision": "ieee", **about.settings, "prior": prior}
+    settings = {"crop": crop, "precision": "bf16", **about.settings, "prior": prior}
     baseline = BASELINES[about.task] if contender == "unet" else ""
     return experiment(about.title, about.task, *about.sigmas, baseline=baseline, part=part, **settings)
 

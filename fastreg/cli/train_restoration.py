@@ -52,13 +52,21 @@ def equilibrium(
         Literal["implicit", "jacobian-free"],
         typer.Option(help="Solve for the exact gradient at the fixed point, or take the first term of its series."),
     ] = "implicit",
-    steps: Annotated[int, typer.Option(min=1, help="Steps of the solver in the model card.")] = 60,
-    step_size: Annotated[float, typer.Option(help="First step tau of the solver.")] = 8.0,
-    floor: Annotated[float, typer.Option(help="Lowest noise level of the prior, in units of [0, 1].")] = 0.044,
+    steps: Annotated[
+        int | None,
+        typer.Option(min=1, help="Steps of the solver in the model card. [default: as in the start's, else 40]"),
+    ] = None,
+    step_size: Annotated[
+        float | None, typer.Option(help="First step tau of the solver. [default: as in the start's card, else 8]")
+    ] = None,
+    floor: Annotated[
+        float | None,
+        typer.Option(help="Lowest noise level of the prior, in [0, 1]. [default: as in the start's card, else 0.018]"),
+    ] = None,
     tolerance: Annotated[
         float, typer.Option(help="The solves of the training end when the rms residual is below this.")
-    ] = 3e-4,
-    limit: Annotated[int, typer.Option(min=1, help="Largest number of steps of these solves.")] = 60,
+    ] = 1e-3,
+    limit: Annotated[int, typer.Option(min=1, help="Largest number of steps of these solves.")] = 16,
     weight: Weight = None,
     iterations: Iterations = None,
     minutes: Minutes = None,

@@ -55,7 +55,7 @@ class Unrolled:
     prior: float = 1.0
     compiled: bool = False
 
-    def solver(self, prior: GradientPrior) -> Solver[Any]:
+    def solver(self, prior: GradientPrior, task: str) -> Solver[Any]:
         """The solver that learns."""
         return LearnedSplitting.untrained(self.iterations, self.first, data=self.data, prior=self.prior)
 
@@ -72,26 +72,28 @@ class Equilibrium:
     ----------
     backward
         ``"implicit"``: conjugate gradients, or Anderson's acceleration for an implicit prior; or ``"jacobian_free"``.
-    iterations
-        Steps of the solver that is written into the model card.
-    step_size, floor
-        See `fastreg.solvers.MonotoneForwardBackward`; implicit priors use `fastreg.solvers.ForwardBackward`.
+    iterations, step_size, floor
+        See `fastreg.solvers.MonotoneForwardBackward`; implicit priors use `fastreg.solvers.ForwardBackward`. What is not given is
+        as in the card of the prior for the task and this solver, else 40, 8 and 0.018.
     tolerance, limit
         See `fastreg.solvers.tolerance.minimise`.
     """
 
     backward: Literal["implicit", "jacobian_free"] = "implicit"
-    iterations: int = 60
-    step_size: float = 8.0
-    floor: float = 11.28 / 255
-    tolerance: float = 3e-4
-    limit: int = 60
+    iterations: int | None = None
+    step_size: float | None = None
+    floor: float | None = None
+    tolerance: float = 1e-3
+    limit: int = 16
 
-    def solver(self, prior: GradientPrior) -> Solver[Any]:
+    def solver(self, prior: GradientPrior, task: str) -> Solver[Any]:
         """The solver whose fixed points are learned."""
-        if isinstance(prior, Regularizer):
-            return MonotoneForwardBackward(self.iterations, self.step_size, floor=self.floor)
-        return ForwardBackward(self.iterations, self.step_size, floor=self.floor)
+        kind = MonotoneForwardBackward if isinstance(prior, Regularizer) else ForwardBackward
+        tuned = _tuned(prior, task, kind)
+        given = {"iterations": self.iterations, "step_size": self.step_size, "floor": self.floor}
+        settings = {} if tuned is None or tuned.solver is None else tuned.solver["settings"]
+        said = {name: value for name, value in given.items() if value is not None}
+        return kind(**{"iterations": 40, "step_size": 8.0, "floor": 0.018, **settings, **said})
 
     def objective(self, model: Learned, recipe: RestorationRecipe, observations: Observations) -> EquilibriumObjective:
         """What is minimised."""
@@ -150,9 +152,11 @@ class RestorationSession(Session):
         self.images = len(files)
         source = patches.PatchSource(patches.decode(files), job.recipe.crop, job.device)
         observations = Observations(job.recipe, source, prior.channels)
-        solver = job.method.solver(prior)
-        tuned = prior.card.tasks.get(job.recipe.task) if prior.card is not None else None
-        rule = _first_weight(job.weight, tuned, solver)
+        solver = job.method.solver(prior, job.recipe.task)
+        tuned = _tuned(prior, job.recipe.task, type(solver))
+        rule = WeightRule.constant(1.0 if job.weight is None else job.weight)
+        if job.weight is None and tuned is not None:
+            rule = tuned.rule
         settings = (job.recipe.sigmas, job.recipe.rate, job.recipe.precision)
         self.model = Learned(prior, solver, rule, *settings).to(job.device)
         self.model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
@@ -221,9 +225,7 @@ def _trainable(model: Prior) -> GradientPrior:
     return prior.train().requires_grad_(True)
 
 
-def _first_weight(weight: float | None, tuned: TaskSettings | None, solver: Solver[Any]) -> WeightRule:
-    if weight is not None:
-        return WeightRule.constant(weight)
-    if tuned is not None and tuned.solver is not None and tuned.solver["kind"] == solver.kind:
-        return tuned.rule
-    return WeightRule.constant(1.0)
+def _tuned(prior: GradientPrior, task: str, solver: type[Solver[Any]]) -> TaskSettings | None:
+    """The settings in the card of a prior for a task, if they are for this solver."""
+    tuned = prior.card.tasks.get(task) if prior.card is not None else None
+    return tuned if tuned is not None and tuned.solver is not None and tuned.solver["kind"] == solver.kind else None

@@ -41,7 +41,7 @@ def potential() -> LeastSquares:
 def objective(method: Unrolled | Equilibrium, prior: GradientPrior, task: str, **recipe: object):
     settings = RestorationRecipe(task, **{"crop": 16, "batch": 4, "rate": 2e-3, "warm_up": 1, **recipe})  # type: ignore[arg-type]
     observations = Observations(settings, PatchSource(photographs(), settings.crop), prior.channels)
-    model = Learned(prior.train(), method.solver(prior), WeightRule.constant(1.0), settings.sigmas, settings.rate)
+    model = Learned(prior.train(), method.solver(prior, task), WeightRule.constant(1.0), settings.sigmas, settings.rate)
     return method.objective(model, settings, observations)
 
 
@@ -64,7 +64,7 @@ def test_a_potential_learns_from_random_weights_at_noise_of_a_range() -> None:
     assert records[-1]["loss"] < 0.7 * records[0]["loss"]
     settings = made.model.finished()[1]
     assert settings.solver is not None
-    change = torch.tensor(settings.solver["settings"]["rows"]) - method.solver(made.model.prior).schedule
+    change = torch.tensor(settings.solver["settings"]["rows"]) - method.solver(made.model.prior, "denoise").schedule
     assert (change[1:, :3] != 0).all()  # the first data step has nothing to do
     with pytest.raises(ValueError, match="range of noise levels"):
         RestorationRecipe("denoise", sigma=(0.2, 0.1))

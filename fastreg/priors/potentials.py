@@ -20,11 +20,34 @@ NETWORKS: dict[str, type[NetworkDenoiser]] = {cls.kind: cls for cls in (UNet, Dn
 
 
 class Potential(Regularizer):
-    """A regularizer R(x, s) = h(x, s) / (s² |Ω|) of images of |Ω| pixels, with h made of a network N.
+    """A regularizer R(x, s) = h(x, s) / (s² |Ω|) of images of |Ω| pixels.
 
-    For a potential that was trained as a denoiser (see `GradientStep`), x − ∇h(x, s) removes white noise of standard deviation s.
-    Then R is the negative logarithm, per pixel, of a density of images with such noise, and a weight of one belongs to the
+    For a potential h that was trained as a denoiser (see `GradientStep`), x − ∇h(x, s) removes white noise of standard deviation
+    s. Then R is the negative logarithm, per pixel, of a density of images with such noise, and a weight of one belongs to the
     maximum a posteriori estimate.
+    """
+
+    def energy_and_gradient(self, x: Tensor, sigma: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        """Energy ``[B]`` and gradient ``[B, C, H, W]`` at the noise level `sigma` ``[B]``.
+
+        Raises
+        ------
+        ValueError
+            If there is no noise level.
+        """
+        if sigma is None:
+            raise ValueError(f"a {self.kind} depends on a noise level, got none")
+        energy, gradient = self.potential(x, sigma)
+        scale = 1 / (sigma.square() * (x.shape[-2] * x.shape[-1]))
+        return scale * energy, per_entry(scale, x) * gradient
+
+    @abc.abstractmethod
+    def potential(self, x: Tensor, sigma: Tensor) -> tuple[Tensor, Tensor]:
+        """h ``[B]`` and its gradient ``[B, C, H, W]``."""
+
+
+class NetworkPotential(Potential):
+    """A potential h made of a denoising network N.
 
     The gradient takes one evaluation of N and one product with its transposed Jacobian, in plain torch operations. It is exact
     at the borders as well, if N is differentiable: use a smooth activation.
@@ -45,27 +68,16 @@ class Potential(Regularizer):
         self.network = network if isinstance(network, NetworkDenoiser) else build(NETWORKS, network)
         self.channels, self.multiple, self.reach = self.network.channels, self.network.multiple, 2 * self.network.reach
 
-    def energy_and_gradient(self, x: Tensor, sigma: Tensor | None = None) -> tuple[Tensor, Tensor]:
-        """Energy ``[B]`` and gradient ``[B, C, H, W]`` at the noise level `sigma` ``[B]``.
-
-        Raises
-        ------
-        ValueError
-            If there is no noise level.
-        """
-        if sigma is None:
-            raise ValueError(f"a {self.kind} depends on a noise level, got none")
-        value, saved = self.network.linearize(x, sigma)
-        energy, gradient = self.potential(x, value, saved)
-        scale = 1 / (sigma.square() * (x.shape[-2] * x.shape[-1]))
-        return scale * energy, per_entry(scale, x) * gradient
+    def potential(self, x: Tensor, sigma: Tensor) -> tuple[Tensor, Tensor]:
+        """h ``[B]`` and its gradient ``[B, C, H, W]``."""
+        return self.of_network(x, *self.network.linearize(x, sigma))
 
     @abc.abstractmethod
-    def potential(self, x: Tensor, value: Tensor, saved: tuple[Tensor, ...]) -> tuple[Tensor, Tensor]:
+    def of_network(self, x: Tensor, value: Tensor, saved: tuple[Tensor, ...]) -> tuple[Tensor, Tensor]:
         """h ``[B]`` and its gradient ``[B, C, H, W]``, from `value` = N(x) and what was saved for its vjp."""
 
 
-class LeastSquares(Potential):
+class LeastSquares(NetworkPotential):
     """h(x) = ½ ‖x − N(x)‖², never negative.
 
     Notes
@@ -76,13 +88,13 @@ class LeastSquares(Potential):
 
     kind = "least_squares"
 
-    def potential(self, x: Tensor, value: Tensor, saved: tuple[Tensor, ...]) -> tuple[Tensor, Tensor]:
+    def of_network(self, x: Tensor, value: Tensor, saved: tuple[Tensor, ...]) -> tuple[Tensor, Tensor]:
         """∇h = x − N − Jᵀ(x − N)."""
         rest = x - value
         return 0.5 * rest.square().sum((1, 2, 3)), rest - self.network.vjp(saved, rest)
 
 
-class RED(Potential):
+class RED(NetworkPotential):
     """h(x) = ½ xᵀ(x − N(x)), which is not bounded below for every network.
 
     Notes
@@ -93,13 +105,13 @@ class RED(Potential):
 
     kind = "red"
 
-    def potential(self, x: Tensor, value: Tensor, saved: tuple[Tensor, ...]) -> tuple[Tensor, Tensor]:
+    def of_network(self, x: Tensor, value: Tensor, saved: tuple[Tensor, ...]) -> tuple[Tensor, Tensor]:
         """∇h = x − ½(N + Jᵀx)."""
         energy = 0.5 * (x * (x - value)).sum((1, 2, 3))
         return energy, x - 0.5 * (value + self.network.vjp(saved, x))
 
 
-class Sum(Potential):
+class Sum(NetworkPotential):
     """h(x) = Σ N(x), the sum over all pixels and channels; not bounded below for every network.
 
     Notes
@@ -109,7 +121,7 @@ class Sum(Potential):
 
     kind = "sum"
 
-    def potential(self, x: Tensor, value: Tensor, saved: tuple[Tensor, ...]) -> tuple[Tensor, Tensor]:
+    def of_network(self, x: Tensor, value: Tensor, saved: tuple[Tensor, ...]) -> tuple[Tensor, Tensor]:
         """∇h = Jᵀ1."""
         return value.sum((1, 2, 3)), self.network.vjp(saved, torch.ones_like(value))
 
@@ -142,11 +154,10 @@ class GradientStep(Denoiser):
 
     def forward(self, x: Tensor, sigma: Tensor) -> Tensor:
         """Clean images ``[B, C, H, W]`` from images with noise of standard deviation `sigma` ``[B]``."""
-        value, saved = self.regularizer.network.linearize(x, sigma)
-        return x - self.regularizer.potential(x, value, saved)[1]
+        return x - self.regularizer.potential(x, sigma)[1]
 
 
-POTENTIALS: dict[str, type[Potential]] = {cls.kind: cls for cls in (LeastSquares, RED, Sum)}
+POTENTIALS: dict[str, type[NetworkPotential]] = {cls.kind: cls for cls in (LeastSquares, RED, Sum)}
 
 
 def smooth_start(denoiser: NetworkDenoiser, activation: str = "silu", scale: float = 10.0) -> NetworkDenoiser:

@@ -228,10 +228,10 @@ def measure(case: Case, rounds: int) -> dict[str, Any]:
     }
 
 
-def file_name(about: dict[str, Any], size: Sequence[int]) -> str:
-    """Of the JSON: the device and the size."""
+def file_name(bench: str, about: dict[str, Any], size: Sequence[int]) -> str:
+    """Of the JSON: what was measured, the device and the size."""
     where = about.get("gpu") or f"{about['cpu']} {about['threads']} threads"
-    return f"solve-{re.sub(r'[^a-z0-9]+', '-', where.lower()).strip('-')}-{size[0]}x{size[1]}.json"
+    return f"{bench}-{re.sub(r'[^a-z0-9]+', '-', where.lower()).strip('-')}-{size[0]}x{size[1]}.json"
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -249,7 +249,7 @@ def main(arguments: Sequence[str]) -> int:
     use_persistent_cache()
     device = torch.device(options.device)
     about = machine.describe(device)
-    output = options.output or RESULTS / file_name(about, options.size)
+    output = options.output or RESULTS / file_name("solve", about, options.size)
     output.parent.mkdir(parents=True, exist_ok=True)
     cases: list[dict[str, Any]] = []
     for task in options.task:  # written after each, for what is interrupted

@@ -54,6 +54,7 @@ def critic(
     channels: Annotated[
         str, typer.Option(metavar="N,N,...", help="Channels of the critic's 3x3 layers, without the last one.")
     ] = "32,32,32,32,32,32",
+    noise_map: Annotated[bool, typer.Option("--noise-map", help="The critic depends on the noise level.")] = False,
     initialization: Annotated[
         Literal["uniform", "he"], typer.Option(help="Distribution of the initial weights.")
     ] = "uniform",
@@ -104,6 +105,7 @@ def critic(
         degraded=degraded,
         activation=activation,
         channels=numbers("channels", channels),
+        noise_map=noise_map,
         select=select == "best" and degraded is None,
         sharpness=(SHARPNESS if activation == "relu" else 0.0) if smooth is None else smooth,
         device=choose_device(device),

@@ -116,7 +116,9 @@ def unrolled(
     start: Annotated[str | None, START] = None,
     potential: Annotated[
         Literal["sum", "least-squares", "red", "ridge"] | None,
-        typer.Option(help="In place of a model to start from: a potential of a small U-Net, or of filters, with random weights."),
+        typer.Option(
+            help="In place of a model to start from: a potential of a small U-Net, or of filters, with random weights."
+        ),
     ] = None,
     widths: Annotated[
         str | None,

@@ -79,6 +79,8 @@ class PatchCritic(Regularizer):
     padding
         ``"none"``: patches lie inside the image. ``"replicate"``: the border is repeated, so that a patch is centred on every
         pixel (for an odd receptive field and no strides).
+    noise_map
+        Whether the critic depends on the noise level, which the first layer takes as one more constant channel.
 
     Raises
     ------
@@ -93,7 +95,13 @@ class PatchCritic(Regularizer):
 
     kind = "patch_critic"
 
-    def __init__(self, layers: Sequence[Sequence[int]] = ALR, activation: str = "relu", padding: str = "none") -> None:
+    def __init__(
+        self,
+        layers: Sequence[Sequence[int]] = ALR,
+        activation: str = "relu",
+        padding: str = "none",
+        noise_map: bool = False,
+    ) -> None:
         super().__init__()
         self.layers = tuple(Layer(*layer) for layer in layers)
         if not self.layers:
@@ -110,15 +118,17 @@ class PatchCritic(Regularizer):
             raise ValueError(f"padding must be one of {PADDINGS}, got {padding!r}")
         self.activation = activation
         self.padding = padding
+        self.noise_map = noise_map
         self.channels = self.layers[0].inputs
         self.strides = [layer.stride for layer in self.layers]
         self.receptive_field = reference.receptive_field([layer.kernel for layer in self.layers], self.strides)
         self.reach = self.receptive_field - 1
         self.weights = nn.ParameterList()
         self.biases = nn.ParameterList()
-        for layer in self.layers:
-            fan_in = layer.inputs * layer.kernel**2
-            shape = (layer.outputs, layer.inputs, layer.kernel, layer.kernel)
+        for k, layer in enumerate(self.layers):
+            inputs = layer.inputs + (noise_map and k == 0)
+            fan_in = inputs * layer.kernel**2
+            shape = (layer.outputs, inputs, layer.kernel, layer.kernel)
             weight = torch.empty(shape, dtype=torch.float32, device="cpu")
             self.weights.append(nn.Parameter(nn.init.normal_(weight, std=(2 / fan_in) ** 0.5)))
             self.biases.append(nn.Parameter(torch.zeros(layer.outputs, dtype=torch.float32, device="cpu")))
@@ -138,49 +148,58 @@ class PatchCritic(Regularizer):
     def work(self) -> float:
         """Multiply-add operations of one evaluation of the energy, per pixel of the image."""
         total, jump = 0.0, 1
-        for layer in self.layers:
+        for layer, weight in zip(self.layers, self.weights, strict=True):
             jump *= layer.stride
-            total += layer.inputs * layer.outputs * layer.kernel**2 / jump**2
+            total += weight.numel() / jump**2
         return total
 
-    def preactivations(self, x: Tensor) -> Iterator[Tensor]:
+    def preactivations(self, x: Tensor, sigma: Tensor | None = None) -> Iterator[Tensor]:
         """Outputs of every layer except the last, before the activation, ``[B, outputs, h, w]``."""
-        self.check(x)
-        a = self.extended(x).to(self.weights[0].dtype)
+        a = self.extended(x, sigma).to(self.weights[0].dtype)
         for k, layer in enumerate(self.layers[:-1]):
             z = F.conv2d(a, self.weights[k], self.biases[k], layer.stride)
             yield z
             a = reference.activate(z, self.activation)
 
-    def extended(self, x: Tensor) -> Tensor:
-        """The images with the border that the padding adds."""
-        return x if self.padding == "none" else boundary.pad(x, self._margins, "replicate")
+    def extended(self, x: Tensor, sigma: Tensor | None = None) -> Tensor:
+        """The images with the border that the padding adds, and with the map of the noise level, if there is one.
 
-    def gathered(self, gradient: Tensor) -> Tensor:
+        Raises
+        ------
+        ValueError
+            If the critic is not defined for images of this shape, or there is not one noise level for each although it needs one.
+        """
+        self._check(x)
+        if self.padding == "replicate":
+            x = boundary.pad(x, self._margins, "replicate")
+        if not self.noise_map:
+            return x
+        if sigma is None or sigma.shape != x.shape[:1]:
+            got = "none" if sigma is None else list(sigma.shape)
+            raise ValueError(f"the critic takes one noise level for each image, [{x.shape[0]}], got {got}")
+        return torch.cat([x, sigma.to(x.dtype).view(-1, 1, 1, 1).expand(-1, 1, *x.shape[-2:])], 1)
+
+    def _gathered(self, gradient: Tensor) -> Tensor:
         """The adjoint of `extended`."""
+        gradient = gradient[:, : self.channels].contiguous() if self.noise_map else gradient
         return gradient if self.padding == "none" else boundary.pad_adjoint(gradient, self._margins, "replicate")
 
     def _chain(self) -> tuple[list[Tensor], list[Tensor], list[int], str]:
         return list(self.weights), list(self.biases), self.strides, self.activation
 
-    def scores(self, x: Tensor) -> Tensor:
+    def scores(self, x: Tensor, sigma: Tensor | None = None) -> Tensor:
         """Score of every patch, ``[B, h, w]``."""
-        self.check(x)
-        return reference.scores(self.extended(x), *self._chain())
+        return reference.scores(self.extended(x, sigma), *self._chain())
 
     def forward(self, x: Tensor, sigma: Tensor | None = None) -> Tensor:
         """Mean score of the patches of each image, ``[B]``."""
-        return self.scores(x).mean((1, 2))
+        return self.scores(x, sigma).mean((1, 2))
 
     def energy_and_gradient(self, x: Tensor, sigma: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """Mean score ``[B]`` and its gradient ``[B, C, H, W]``."""
-        self.check(x)
-        energy, gradient = ops.energy_and_gradient(self.extended(x), *self._chain(), precision=self._precision(x))
-        return energy, self.gathered(gradient)
-
-    def gradient(self, x: Tensor, sigma: Tensor | None = None) -> Tensor:
-        """Gradient of the energy, ``[B, C, H, W]``."""
-        return self.energy_and_gradient(x)[1]
+        extended = self.extended(x, sigma)
+        energy, gradient = ops.energy_and_gradient(extended, *self._chain(), precision=self._precision(x))
+        return energy, self._gathered(gradient)
 
     def _precision(self, x: Tensor) -> str:
         """Number format of the convolutions: the dtype of the weights, or on a GPU tf32 if torch allows it."""
@@ -190,8 +209,7 @@ class PatchCritic(Regularizer):
             return half
         return "tf32" if x.is_cuda and torch.backends.cudnn.allow_tf32 else "ieee"
 
-    def check(self, x: Tensor) -> None:
-        """Raise `ValueError` if the critic is not defined for images of this shape."""
+    def _check(self, x: Tensor) -> None:
         if x.ndim != 4 or x.shape[1] != self.channels:
             raise ValueError(f"the critic takes images [B, {self.channels}, H, W], got {list(x.shape)}")
         if min(x.shape[-2:]) < self.minimum_size:

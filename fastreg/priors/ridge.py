@@ -55,7 +55,9 @@ class Ridge(Potential):
     def __init__(self, channels: int = 3, widths: Sequence[int] = (6, 12, 48)) -> None:
         super().__init__()
         if not widths or min(channels, *widths) < 1:
-            raise ValueError(f"channels and widths of a ridge potential must be positive, got {channels}, {list(widths)}")
+            raise ValueError(
+                f"channels and widths of a ridge potential must be positive, got {channels}, {list(widths)}"
+            )
         self.channels, self.widths = channels, tuple(widths)
         pairs = list(itertools.pairwise((channels, *widths)))
         first, *others = pairs

@@ -13,6 +13,8 @@ from fastreg.priors.patch_critic import PatchCritic
 
 #: Sharpness of the models that ship, see `smooth`: half of it lowers PSNR at low noise, three times as much amplifies rounding.
 SHARPNESS = 12.0
+#: Noise level at which the spread of the layers is measured, for a critic that takes one.
+LEVEL = 0.1
 
 
 @torch.no_grad()
@@ -73,7 +75,8 @@ def _spreads(critic: PatchCritic, images: Iterable[Tensor]) -> list[float]:
     layers = len(critic.layers) - 1
     total, squares, count = (torch.zeros(layers, dtype=torch.float64) for _ in range(3))
     for x in images:
-        for k, z in enumerate(critic.preactivations(x.to(critic.weights[0]))):
+        x = x.to(critic.weights[0])
+        for k, z in enumerate(critic.preactivations(x, x.new_full(x.shape[:1], LEVEL))):
             total[k] += z.double().sum().cpu()
             squares[k] += z.double().square().sum().cpu()
             count[k] += z.numel()

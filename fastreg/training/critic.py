@@ -30,7 +30,7 @@ class CriticRecipe:
         ``None`` if degraded patches come from degraded photographs instead.
     deconvolved
         Share of the degraded patches that come from photographs which were blurred and restored by a linear filter, see
-        `fastreg.training.deconvolution`, in place of white noise.
+        `fastreg.training.deconvolution`, in place of white noise. Not for critics that take a noise level: these have none.
     batch
         Clean patches per iteration, and as many degraded ones.
     rate
@@ -97,9 +97,9 @@ def initialize(critic: PatchCritic, how: str, seed: int) -> None:
 
 
 class Pairing(Protocol):
-    """Draws a batch of clean and a batch of degraded patches, unpaired, on the device of the generator."""
+    """Draws clean and degraded patches, unpaired, and the noise levels of the latter, if they are known."""
 
-    def __call__(self, count: int, generator: torch.Generator) -> tuple[Tensor, Tensor]: ...
+    def __call__(self, count: int, generator: torch.Generator) -> tuple[Tensor, Tensor, Tensor | None]: ...
 
 
 def noisy_pairing(
@@ -110,25 +110,28 @@ def noisy_pairing(
     low, high = recipe.sigma
     share = recipe.deconvolved if restored is not None else 0.0
 
-    def draw(count: int, generator: torch.Generator) -> tuple[Tensor, Tensor]:
+    def draw(count: int, generator: torch.Generator) -> tuple[Tensor, Tensor, Tensor]:
         base, device = other.draw(count, generator), generator.device
         level = low + (high - low) * torch.rand(count, 1, 1, 1, generator=generator, device=device)
         degraded = base + level * torch.randn(base.shape, generator=generator, device=device)
         if restored is not None:
             taken = round(share * count)
             degraded[:taken] = restored.draw(taken, generator)
-        return clean.draw(count, generator), degraded
+        return clean.draw(count, generator), degraded, level.flatten()
 
     return draw
 
 
 def unpaired(clean: PatchSource, degraded: PatchSource) -> Pairing:
     """Clean patches from one set of photographs, degraded ones from another."""
-    return lambda count, generator: (clean.draw(count, generator), degraded.draw(count, generator))
+    return lambda count, generator: (clean.draw(count, generator), degraded.draw(count, generator), None)
 
 
 class CriticObjective:
-    """The loss of a critic on pairs of batches; see `fastreg.training.loop.Objective`."""
+    """The loss of a critic on pairs of batches; see `fastreg.training.loop.Objective`.
+
+    A critic that takes a noise level compares clean patches with those of this level.
+    """
 
     model: PatchCritic
 
@@ -146,13 +149,13 @@ class CriticObjective:
     def loss(self, generator: torch.Generator) -> tuple[Tensor, dict[str, Tensor]]:
         """The loss, and the mean scores of clean and of degraded patches with the penalty."""
         batch, device = self.recipe.batch, generator.device
-        clean, degraded = self.pairing(batch, generator)
+        clean, degraded, sigma = self.pairing(batch, generator)
         share = torch.rand(batch, 1, 1, 1, generator=generator, device=device)
         line = (share * clean + (1 - share) * degraded).contiguous(memory_format=torch.channels_last)
         both = torch.cat([clean, degraded]).contiguous(memory_format=torch.channels_last)
         with torch.autocast(device.type, dtype=torch.bfloat16, enabled=self.recipe.precision == "bf16"):
-            score = self.model(both)
-            gradient = self.model.gradient(line)
+            score = self.model(both, None if sigma is None else sigma.repeat(2))
+            gradient = self.model.gradient(line, sigma)
         low, high = score.float().unflatten(0, (2, batch)).mean(1)
         slope = gradient.float().flatten(1).norm(dim=1)
         penalty = (slope - 1).square().mean()
@@ -166,12 +169,14 @@ def critic_values(critic: PatchCritic, source: PatchSource, sigmas: list[float],
     generator = torch.Generator().manual_seed(0)
     patches = source.draw(count, generator)
     noise = torch.randn(patches.shape, generator=generator)
-    return [critic(patches + sigma * noise).tolist() for sigma in sigmas]
+    return [critic(patches + sigma * noise, torch.full((count,), sigma)).tolist() for sigma in sigmas]
 
 
 @torch.no_grad()
-def channel_census(critic: PatchCritic, batches: Iterable[Tensor]) -> list[dict[str, int]]:
-    """Count, layer by layer, the channels that are always off, always on, or alive on batches of images ``[B, C, H, W]``.
+def channel_census(critic: PatchCritic, batches: Iterable[tuple[Tensor, Tensor]]) -> list[dict[str, int]]:
+    """Count, layer by layer, the channels that are always off, always on, or alive.
+
+    Batches are pairs of images ``[B, C, H, W]`` and noise levels ``[B]``.
 
     A channel that never changes sign contributes nothing or an affine function: a critic most of whose channels do that has
     collapsed.
@@ -191,6 +196,6 @@ def channel_census(critic: PatchCritic, batches: Iterable[Tensor]) -> list[dict[
     ]
 
 
-def _preactivations(critic: PatchCritic, batches: Iterable[Tensor]) -> Iterator[tuple[int, Tensor]]:
-    for x in batches:
-        yield from enumerate(critic.preactivations(x.to(critic.weights[0])))
+def _preactivations(critic: PatchCritic, batches: Iterable[tuple[Tensor, Tensor]]) -> Iterator[tuple[int, Tensor]]:
+    for x, sigma in batches:
+        yield from enumerate(critic.preactivations(x.to(critic.weights[0]), sigma.to(critic.weights[0])))

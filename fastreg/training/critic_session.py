@@ -55,6 +55,8 @@ class CriticJob(Job[CriticRecipe]):
         Activation of the critic, which has the layers of the paper.
     channels
         Channels of the critic's layers except the last, see `fastreg.priors.alr_layers`.
+    noise_map
+        Whether the critic depends on the noise level.
     select
         Keep the critic of the iteration that denoises held-out photographs best, not the last one. A critic that separates
         noisy patches ever better does not become an ever better regularizer.
@@ -67,6 +69,7 @@ class CriticJob(Job[CriticRecipe]):
     degraded: Path | None = None
     activation: str = "relu"
     channels: tuple[int, ...] = (32,) * 6
+    noise_map: bool = False
     select: bool = False
     sharpness: float = 0.0
 
@@ -77,6 +80,8 @@ class CriticJob(Job[CriticRecipe]):
             raise ValueError(
                 f"a sharpness, not negative, is for critics with ReLU: got {self.sharpness:g} and {self.activation}"
             )
+        if self.noise_map and (self.recipe.sigma is None or self.recipe.deconvolved):
+            raise ValueError("a critic that takes a noise level learns from white noise of known levels alone")
         if (self.recipe.sigma is None) != (self.data is None):
             raise ValueError(
                 "a recipe needs a sigma if degraded patches are made from clean photographs, and only then"
@@ -96,11 +101,11 @@ class CriticSession(Session):
 
     def __init__(self, job: CriticJob) -> None:
         self.job, self.selects = job, job.select
-        critic = PatchCritic(alr_layers(job.channels), job.activation)
+        critic = PatchCritic(alr_layers(job.channels), job.activation, noise_map=job.noise_map)
         initialize(critic, job.recipe.initialization, job.recipe.seed)
         self.data, pairing = self._pairing(critic.receptive_field)
         objective = CriticObjective(critic.to(job.device), job.recipe, pairing)
-        recipe = {**dataclasses.asdict(job.recipe), "layers": critic.layers, "activation": job.activation}
+        recipe = {**dataclasses.asdict(job.recipe), **critic.settings}
         self.loop = Loop(objective, job.budget, recipe, job.recipe.average, seed=job.recipe.seed)
 
     def _pairing(self, size: int) -> tuple[dict[str, Any], Pairing]:
@@ -164,7 +169,9 @@ class CriticSession(Session):
         measured["critic_values"] = [[float(sigma), round(sum(row) / len(row), 4)] for sigma, row in boxes.items()]
         held = patches.tuning_crops(self.held_out, TUNED_SIZE, TUNED_ON)
         noise = torch.randn(held.shape, generator=torch.Generator().manual_seed(0))
-        measured["channels"] = channel_census(plain, [held + sigma * noise for sigma in PLOTTED])
+        measured["channels"] = channel_census(
+            plain, [(held + sigma * noise, torch.full((len(held),), sigma)) for sigma in PLOTTED]
+        )
         alive = sum(row["alive"] for row in measured["channels"])
         report(f"channels alive: {alive} of {sum(row['channels'] for row in measured['channels'])}")
         sharpness = job.sharpness

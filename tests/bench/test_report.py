@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from bench import report
+from bench import report, training
 
 MACHINE = {"cpu": "Abacus 9", "threads": 2, "instructions": "AVX512", "torch": "2.99", "commit": "abc+"}
 TIMES = {"median": 10.0, "lower_quartile": 9.0, "upper_quartile": 12.0}
@@ -75,3 +75,18 @@ def test_what_compiled_kernels_need(tmp_path: Path) -> None:
     assert any("Triton 3.99" in line and "2 of 4 spill" in line for line in lines)
     assert "| `k/a` | 40, 2 KiB | 40, 2 KiB |" in lines
     assert "| `k/b` | 40, 2 KiB, **16 spilled** | 40, 2 KiB, **16 spilled** |" in lines
+
+
+def test_training_steps(tmp_path: Path) -> None:
+    """Both gradients give the same loss, and the table has their times."""
+    out = tmp_path / "training-abacus.json"
+    training.main([*("--widths", "4,6", "--crop", "8", "--batch", "2", "--rounds", "2"), "--output", str(out)])
+    exact, half = json.loads(out.read_text())["cases"]
+    losses = {row["name"]: row["loss"] for row in exact["rows"]}
+    assert losses["written"] == pytest.approx(losses["create_graph"], rel=1e-5)
+    assert losses["network"] != pytest.approx(losses["written"], rel=1e-3)
+    assert (exact["precision"], half["precision"]) == ("ieee", "bf16")
+    report.main(["--results", str(tmp_path), "--tables", str(tmp_path)])
+    text = (tmp_path / "training.md").read_text()
+    speed = exact["rows"][1]["kilopixels_per_second"]
+    assert "## U-Net 4-6, ieee" in text and f"| written out | {speed:.1f} |" in text

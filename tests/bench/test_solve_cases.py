@@ -70,5 +70,5 @@ def test_the_program_writes_what_the_report_reads(tmp_path: Path, monkeypatch: p
 
 def test_names_of_files() -> None:
     about = {"cpu": "AMD EPYC (family 25)", "threads": 2}
-    assert solve.file_name(about, (321, 481)) == "solve-amd-epyc-family-25-2-threads-321x481.json"
-    assert solve.file_name({**about, "gpu": "NVIDIA H200"}, (512, 512)) == "solve-nvidia-h200-512x512.json"
+    assert solve.file_name("solve", about, (321, 481)) == "solve-amd-epyc-family-25-2-threads-321x481.json"
+    assert solve.file_name("solve", {**about, "gpu": "NVIDIA H200"}, (512, 512)) == "solve-nvidia-h200-512x512.json"

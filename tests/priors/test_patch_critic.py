@@ -6,7 +6,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from fastreg.kernels.critic_gradient import reference
+from fastreg.kernels.critic_gradient import reference, strips
 from fastreg.priors import ALR, ALR_RELEASED, PatchCritic
 from tests.registry import CHAINS, critic, random
 
@@ -65,6 +65,25 @@ def test_gradient_can_be_differentiated_by_the_weights() -> None:
     actual = torch.autograd.grad(prior.gradient(x).square().sum(), list(prior.parameters()), materialize_grads=True)
     for mine, theirs in zip(actual, expected, strict=True):
         torch.testing.assert_close(mine, theirs, rtol=0, atol=1e-10)
+
+
+@pytest.mark.parametrize("padding", ["none", "replicate"])
+def test_a_critic_that_takes_a_noise_level(padding: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its gradient in the image is exact, in strips as well; an image alone gives the same as in a batch."""
+    monkeypatch.setattr(strips, "BUDGET", 1 << 12)
+    torch.manual_seed(0)
+    prior = PatchCritic(CHAINS["plain"], "silu", padding, noise_map=True).double().requires_grad_(False)
+    x, sigma = random((2, 3, 17, 13), seed=1), torch.tensor([0.1, 0.3], dtype=torch.float64)
+    energy, gradient = prior.energy_and_gradient(x, sigma)
+    assert gradient.shape == x.shape and prior.channels == 3
+    expected = torch.autograd.grad(prior(x.requires_grad_(), sigma).sum(), x)[0]
+    torch.testing.assert_close(gradient, expected, rtol=0, atol=1e-10)
+    torch.testing.assert_close(energy, prior(x, sigma), rtol=0, atol=1e-10)
+    torch.testing.assert_close(prior(x[1:], sigma[1:]), energy[1:], rtol=0, atol=1e-10)
+    assert float((prior(x.detach(), sigma.flip(0)) - energy).abs().min()) > 1e-4
+    for wrong in (None, sigma[:1]):
+        with pytest.raises(ValueError, match="one noise level for each image"):
+            prior.gradient(x, wrong)
 
 
 @pytest.mark.parametrize(

@@ -42,9 +42,9 @@ def test_critic_learns_the_distance_to_a_circle() -> None:
         angle = 2 * torch.pi * torch.rand(count, generator=generator)
         return torch.stack([angle.cos(), angle.sin()], 1).reshape(count, 2, 1, 1)
 
-    def pairing(count: int, generator: torch.Generator) -> tuple[torch.Tensor, torch.Tensor]:
+    def pairing(count: int, generator: torch.Generator) -> tuple[torch.Tensor, torch.Tensor, None]:
         noise = 0.4 * torch.randn(count, 2, 1, 1, generator=generator)
-        return circle(count, generator), circle(count, generator) + noise
+        return circle(count, generator), circle(count, generator) + noise, None
 
     recipe = CriticRecipe(sigma=None, batch=256, rate=(3e-3, 3e-4))
     objective = CriticObjective(critic, recipe, pairing)
@@ -68,17 +68,29 @@ def test_critic_tells_noisy_patches_from_clean_ones() -> None:
     assert objective.rate(0, 1.0) == pytest.approx(1e-4)
 
 
+def test_critic_that_takes_a_noise_level_learns_with_it() -> None:
+    """The level is that of the noisy patches; told another one, the critic gives other scores."""
+    torch.manual_seed(0)
+    recipe = CriticRecipe(sigma=(0.02, 0.4), batch=8, rate=(3e-3, 3e-4))
+    critic = PatchCritic(TINY, "silu", noise_map=True)
+    objective = CriticObjective(critic, recipe, noisy_pairing(source(1), source(2), recipe))
+    records = list(Loop(objective, Budget(150), {}).run(every=50))
+    assert records[-1]["degraded"] - records[-1]["clean"] > 0.7
+    assert critic.weights[0].grad is not None and float(critic.weights[0].grad[:, 3].abs().max()) > 0
+
+
 def test_noise_of_a_recipe() -> None:
     """Levels are uniform in their range; a share of the patches is deconvolved."""
     zero, one = (PatchSource([np.full((40, 40, 3), value, np.uint8)], 15) for value in (0, 255))
     generator = torch.Generator().manual_seed(0)
-    clean, degraded = noisy_pairing(zero, zero, CriticRecipe(sigma=(0.1, 0.3)))(3000, generator)
+    clean, degraded, sigma = noisy_pairing(zero, zero, CriticRecipe(sigma=(0.1, 0.3)))(3000, generator)
     levels = degraded.std((1, 2, 3))
+    torch.testing.assert_close(levels, sigma, rtol=0.15, atol=0)
     assert not clean.any()
     assert levels.mean() == pytest.approx(0.2, abs=0.005)
     assert 0.09 < levels.min() < 0.11 < 0.29 < levels.max() < 0.33
     recipe = CriticRecipe(sigma=(0.01, 0.02), deconvolved=0.25)
-    _, degraded = noisy_pairing(zero, zero, recipe, one)(8, generator)
+    _, degraded, _ = noisy_pairing(zero, zero, recipe, one)(8, generator)
     assert (degraded.mean((1, 2, 3)) > 0.5).tolist() == [True, True] + [False] * 6
 
 
@@ -99,7 +111,7 @@ def test_census_counts_every_channel() -> None:
     critic = PatchCritic(TINY).requires_grad_(False)
     critic.biases[0][0], critic.biases[0][1] = -100, 100
     batches = [torch.rand(1, 3, 24, 24), torch.rand(2, 3, 20, 24)]
-    first, _ = channel_census(critic, batches)
+    first, _ = channel_census(critic, [(x, torch.full((len(x),), 0.1)) for x in batches])
     values = torch.cat([next(iter(critic.preactivations(x))).flatten(2).transpose(0, 1).flatten(1) for x in batches], 1)
     assert first["always_off"] == int((values <= 0).all(1).sum()) >= 1
     assert first["always_on"] == int((values > 0).all(1).sum()) >= 1
@@ -170,6 +182,11 @@ def test_critic_command_trains_resumes_and_refuses(
     assert run("train", "critic", "-o", tmp_path / "a.txt", "--data", photographs) == 2
     assert ".safetensors" in capsys.readouterr().err
     other = tmp_path / "other.safetensors"
+    assert run(*base, "--iterations", 2, "--noise-map", "--overwrite") == 0
+    conditioned = fastreg.load(out)
+    assert conditioned.card.settings["noise_map"] and conditioned.weights[0].shape[1] == 4
+    assert run(*base, "--iterations", 2, "--noise-map", "--overwrite", "--deconvolved", 0.5) == 2
+    assert "known levels" in capsys.readouterr().err
     both = ["train", "critic", "-o", other, "--clean", photographs, "--degraded", photographs, "--iterations", 1]
     assert run(*both, "--smooth", 0, "--channels", "4") == 0
     assert (fastreg.load(other).card.recipe["sigma"], fastreg.load(other).activation) == (None, "relu")

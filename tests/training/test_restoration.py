@@ -12,7 +12,7 @@ from PIL import Image
 from fastreg import models, tasks
 from fastreg.cli.main import main
 from fastreg.models import ModelCard, WeightRule
-from fastreg.priors import DnCNN, LeastSquares, Residual, Sum, UNet
+from fastreg.priors import DnCNN, LeastSquares, PatchCritic, Residual, Sum, UNet
 from fastreg.priors.base import GradientPrior
 from fastreg.priors.layers import Conv
 from fastreg.solvers import LearnedSplitting, MonotoneForwardBackward
@@ -117,6 +117,22 @@ def test_the_error_falls(name: str) -> None:
     records = list(loop.run(every=4))
     assert records[-1]["loss"] < 0.7 * records[0]["loss"]
     assert float(made.model.weight_change.detach().abs().min()) > 0
+
+
+@pytest.mark.parametrize("method", [Unrolled(3), Equilibrium("implicit", limit=6)], ids=lambda m: type(m).__name__)
+def test_a_critic_learns_like_any_prior(method: Unrolled | Equilibrium) -> None:
+    """One that takes a noise level, on the same observations before and after."""
+    torch.manual_seed(0)
+    prior = PatchCritic([(3, 6, 3), (6, 6, 3), (6, 1, 3)], "silu", "replicate", noise_map=True)
+    made = objective(method, prior, "inpaint", rate=4e-3)
+    level = prior.weights[0][:, 3].detach().clone()
+    losses = []
+    for budget in (Budget(24), None):
+        losses.append(float(made.loss(torch.Generator().manual_seed(7))[1]["loss"]))
+        if budget is not None:
+            list(Loop(made, budget, {}, average=0.0, clip=1.0).run(every=24))
+    assert losses[1] < 0.98 * losses[0]
+    assert not torch.equal(prior.weights[0][:, 3], level)
 
 
 def test_memory_does_not_grow_with_the_iterations() -> None:

@@ -206,8 +206,8 @@ def make_restorer(
     rule: WeightRule | float | None = weight
     if rule is None:
         assert settings is not None
-        # the square of a noise level is a weight of a denoiser, see `Problem.data_step`; critics have weights of their own
-        rule = settings.rule.scaled(strength**2 if "prior.denoise" in solver.needs else strength)
+        # F of a noise s sigma has D / s^2 and the weight lambda(s sigma): s^-exponent lambda(sigma) for an explicit prior
+        rule = settings.rule.scaled(strength ** (2 if "prior.denoise" in solver.needs else 2 - settings.exponent))
     return Restorer(operator, data, model, solver.stronger(strength), rule).to(where).eval()
 
 

@@ -134,7 +134,7 @@ class GradientStep(Denoiser):
     Parameters
     ----------
     regularizer
-        A potential, or its kind and settings.
+        A potential of a network, or its kind and settings.
 
     Notes
     -----
@@ -143,9 +143,10 @@ class GradientStep(Denoiser):
 
     kind = "gradient_step"
 
-    def __init__(self, regularizer: Potential | Mapping[str, Any]) -> None:
+    def __init__(self, regularizer: NetworkPotential | Mapping[str, Any]) -> None:
         super().__init__()
-        self.regularizer = regularizer if isinstance(regularizer, Potential) else build(POTENTIALS, regularizer)
+        made = regularizer if isinstance(regularizer, NetworkPotential) else build(POTENTIALS, regularizer)
+        self.regularizer: NetworkPotential = made
         self.channels, self.multiple, self.reach = (
             self.regularizer.channels,
             self.regularizer.multiple,

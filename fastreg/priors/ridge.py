@@ -60,11 +60,11 @@ class Ridge(Potential):
             )
         self.channels, self.widths = channels, tuple(widths)
         pairs = list(itertools.pairwise((channels, *widths)))
-        first, *others = pairs
-        self.filters = Chain(ZeroMeanConv(*first, side=SIDE), *(Conv(*pair, side=SIDE) for pair in others))
-        for layer, (inputs, outputs) in zip(self.filters, pairs, strict=True):
+        layers = [(Conv if k else ZeroMeanConv)(*pair, side=SIDE) for k, pair in enumerate(pairs)]
+        for layer, (inputs, outputs) in zip(layers, pairs, strict=True):
             # a norm of about one
             nn.init.normal_(layer.weight, std=1 / (SIDE * (math.sqrt(inputs) + math.sqrt(outputs))))
+        self.filters = Chain(*layers)
         self._margin = len(pairs) * (SIDE // 2)
         self.reach = 2 * self._margin
         self.scales = nn.Parameter(torch.zeros(POWERS, widths[-1], **PLAIN))

@@ -73,26 +73,30 @@ def _fold(y: Tensor, dim: int, before: int, after: int, boundary: str) -> Tensor
     core = y.narrow(dim, before, size)
     if boundary == "zero":
         return core
+    core = core if torch.compiler.is_compiling() else core.clone()
     if before:
         head = y.narrow(dim, 0, before)
         if boundary == "circular":
-            core = core + _place(head, dim, size - before, size)
+            core = _add(core, head, dim, size - before)
         elif boundary == "reflect":
-            core = core + _place(head.flip(dim), dim, 1, size)
+            core = _add(core, head.flip(dim), dim, 1)
         else:
-            core = core + _place(head.sum(dim, keepdim=True), dim, 0, size)
+            core = _add(core, head.sum(dim, keepdim=True), dim, 0)
     if after:
         tail = y.narrow(dim, before + size, after)
         if boundary == "circular":
-            core = core + _place(tail, dim, 0, size)
+            core = _add(core, tail, dim, 0)
         elif boundary == "reflect":
-            core = core + _place(tail.flip(dim), dim, size - 1 - after, size)
+            core = _add(core, tail.flip(dim), dim, size - 1 - after)
         else:
-            core = core + _place(tail.sum(dim, keepdim=True), dim, size - 1, size)
+            core = _add(core, tail.sum(dim, keepdim=True), dim, size - 1)
     return core
 
 
-def _place(piece: Tensor, dim: int, start: int, size: int) -> Tensor:
-    """Zeros with `size` entries in dimension `dim`, and `piece` at position `start`."""
-    rest = size - start - piece.shape[dim]
-    return F.pad(piece, (start, rest) if dim == 3 else (0, 0, start, rest))
+def _add(core: Tensor, piece: Tensor, dim: int, start: int) -> Tensor:
+    """Add `piece` at position `start` of dimension `dim`: in place, but in a program among zeros, which it fuses."""
+    if not torch.compiler.is_compiling():
+        core.narrow(dim, start, piece.shape[dim]).add_(piece)
+        return core
+    rest = core.shape[dim] - start - piece.shape[dim]
+    return core + F.pad(piece, (start, rest) if dim == 3 else (0, 0, start, rest))

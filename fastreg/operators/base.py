@@ -5,7 +5,7 @@ from __future__ import annotations
 import abc
 import dataclasses
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from types import MappingProxyType
 from typing import Any, ClassVar, Self
 
@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from fastreg.operators.checks import check_images
-from fastreg.operators.conjugate_gradients import conjugate_gradients, inner
+from fastreg.operators.conjugate_gradients import Map, correction, inner
 from fastreg.parts import Part
 
 
@@ -199,18 +199,18 @@ class LinearOperator(Part, abc.ABC):
 
         Notes
         -----
-        The solution is x = z - A* u with (I + step A A*) u = step (A z - y), solved for u by `proximal_iterations` steps of
+        The solution is x = z - A* u with (I + step A A*) u = step (A z - y), approached by `proximal_iterations` steps of
         conjugate gradients with the `preconditioner`.
         """
-        u = conjugate_gradients(
-            lambda u: u + step * self(self.adjoint(u)),
-            step * (self(z) - y),
-            self.proximal_iterations,
-            self.preconditioner(y, step),
-        )
-        return z - self.adjoint(u)
+        forward, adjoint = self.maps(z, y)
+        precondition = self.preconditioner(y, step)
+        return z - correction(forward, adjoint, forward(z) - y, step, self.proximal_iterations, precondition)
 
-    def preconditioner(self, y: Tensor, step: Tensor | float) -> Callable[[Tensor], Tensor] | None:
+    def maps(self, x: Tensor, y: Tensor) -> tuple[Map, Map]:
+        """A for images of the size of `x` and A* for measurements of the size of `y`, to be applied more than once."""
+        return self, self.adjoint
+
+    def preconditioner(self, y: Tensor, step: Tensor | float) -> Map | None:
         """An approximation of (I + step A A*)^-1 for measurements of the size of `y`; None if there is none."""
         return None
 

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
 from types import MappingProxyType
 from typing import Any, NamedTuple
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from fastreg.kernels.blur_gradient import plan as planning
@@ -17,6 +17,7 @@ from fastreg.kernels.boundary import BOUNDARIES, Margins, pad
 from fastreg.operators import dft
 from fastreg.operators.base import Input, LinearOperator, Measurement
 from fastreg.operators.checks import as_numbers, check_images
+from fastreg.operators.conjugate_gradients import Map
 from fastreg.operators.psfs import check_dtype
 
 
@@ -68,8 +69,9 @@ class Blur(LinearOperator):
     kind = "blur"
     task = "deblur"
     inputs = MappingProxyType({"psf": Input("psf")})
-    #: Half-quadratic splitting with a denoiser, for a 7x7 Gaussian and camera shake, is within 0.012 dB of exact data steps.
-    proximal_iterations = 6
+    #: For half-quadratic splitting with a denoiser: under the rule `reflect` a sixth step gains at most 0.07 dB, for Gaussians,
+    #: motion and camera shake at a noise of 0.01; nothing at 0.03.
+    proximal_iterations = 5
     #: Whether fast Fourier transforms can be used.
     fast_transforms = True
     psf: Tensor
@@ -187,10 +189,28 @@ class Blur(LinearOperator):
         correction = residual(gain, z, y) * gain.conj() * (step / (1 + step * power))
         return z - inverse(correction, z.shape[-2], z.shape[-1])
 
-    def preconditioner(self, y: Tensor, step: Tensor | float) -> Callable[[Tensor], Tensor]:
-        """(I + step A A*)^-1 as it is for `circular`, one gain for each frequency: for any other rule an approximation."""
-        gain = 1 / (1 + step * self.power(y.shape[-2], y.shape[-1]).to(y.dtype))
-        return lambda u: dft.multiply(u, gain, fast=self.fast_transforms)
+    def maps(self, x: Tensor, y: Tensor) -> tuple[Map, Map]:
+        """A and A* with the transform of the PSF computed once."""
+        self._require(x.shape[-2], x.shape[-1])
+        method, psf = self._method(), self.psf.to(x.dtype)
+        return method.forward_map(psf, *x.shape[-2:]), method.adjoint_map(psf, *y.shape[-2:])
+
+    def preconditioner(self, y: Tensor, step: Tensor | float) -> Map:
+        """(I + step A A*)^-1 as it is for `circular`, one gain for each frequency.
+
+        For any other rule it is applied among zeros as wide as the PSF, and an approximation: measurements on opposite borders do
+        not share pixels. With the zeros five steps are as good as six without.
+        """
+        height, width = y.shape[-2:]
+        below, right = (0, 0) if self.boundary == "circular" else self._shared
+        gain = 1 / (1 + step * self.power(height + below, width + right).to(y.dtype))
+        multiply = dft.multiplier(gain, self.fast_transforms)
+        return lambda u: multiply(F.pad(u, (0, right, 0, below)))[..., :height, :width]
+
+    @property
+    def _shared(self) -> tuple[int, int]:
+        """Largest distance of two measurements that have a pixel of the image in common."""
+        return self.psf.shape[0] - 1, self.psf.shape[1] - 1
 
     def power(self, height: int, width: int) -> Tensor:
         """Gain of A A* on measurements of that size, for the rule `circular`."""

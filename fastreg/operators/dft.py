@@ -5,6 +5,8 @@ Sizes may be open in a traced program: the matrices are made inside it.
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import torch
 from torch import Tensor
 
@@ -42,22 +44,22 @@ def power(psf: Tensor, height: int, width: int) -> Tensor:
     return real.square() + imaginary.square()
 
 
-def multiply(x: Tensor, gain: Tensor, fast: bool = True) -> Tensor:
-    """Multiply the frequencies of real images ``[..., H, W]`` by a real gain with g(k) = g(-k), of the same size.
+def multiplier(gain: Tensor, fast: bool = True) -> Callable[[Tensor], Tensor]:
+    """The map that multiplies the frequencies of real images ``[..., H, W]`` by a gain of the same size.
 
     Parameters
     ----------
+    gain
+        Real, with g(k) = g(-k).
     fast
         By fast transforms; else by matrices.
     """
     if not fast:
-        real, imaginary = transform(x)
-        return inverse(real * gain, imaginary * gain)
-    height, width = x.shape[-2:]
+        return lambda x: inverse(*(part * gain for part in transform(x)))
+    height, width = gain.shape[-2:]
     # a slice would tie a program with open sizes to those for which it stays inside
     half = gain.index_select(-1, torch.arange(width // 2 + 1, device=gain.device))
-    result: Tensor = torch.fft.irfft2(torch.fft.rfft2(x) * half, s=(height, width))
-    return result
+    return lambda x: torch.fft.irfft2(torch.fft.rfft2(x) * half, s=(height, width))
 
 
 def _orthonormal(size: int, like: Tensor) -> tuple[Tensor, Tensor]:

@@ -7,6 +7,7 @@ from torch import Tensor
 from fastreg.kernels.blur_gradient import reference
 from fastreg.operators.base import LinearOperator
 from fastreg.operators.blur import Blur
+from fastreg.operators.conjugate_gradients import Map
 from fastreg.operators.downsample import Downsample
 
 
@@ -30,6 +31,10 @@ class DirectBlur(Blur):
     def gradient(self, x: Tensor, y: Tensor) -> Tensor:
         """Gradient of half the squared residual, A*(A x - y)."""
         return self.adjoint(self(x) - y)
+
+    def maps(self, x: Tensor, y: Tensor) -> tuple[Map, Map]:
+        """A and A*."""
+        return lambda x: DirectBlur.forward(self, x), lambda y: DirectBlur.adjoint(self, y)
 
     def proximal(self, z: Tensor, y: Tensor, step: Tensor | float) -> Tensor:
         """Proximal map of the data term; in closed form for `circular`, by conjugate gradients for the others."""

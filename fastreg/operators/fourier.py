@@ -104,7 +104,7 @@ class FourierSampling(LinearOperator):
         return (power + power.flip((-2, -1)).roll((1, 1), (-2, -1))) / 2
 
     def _filter(self, x: Tensor, gain: Tensor) -> Tensor:
-        return dft.multiply(x, gain)
+        return dft.multiplier(gain)(x)
 
     def _transform(self, x: Tensor) -> Tensor:
         frequencies: Tensor = torch.fft.fft2(x, norm="ortho")
@@ -147,7 +147,7 @@ class FourierMatrices(FourierPairs):
     """`FourierPairs` by products with matrices; made by `FourierSampling.without_fourier`."""
 
     def _filter(self, x: Tensor, gain: Tensor) -> Tensor:
-        return dft.multiply(x, gain, fast=False)
+        return dft.multiplier(gain, fast=False)(x)
 
     def _transform(self, x: Tensor) -> Tensor:
         return torch.stack(dft.transform(x), -1)

@@ -5,35 +5,59 @@ The code does not depend on the values of the PSF, and works with symbolic sizes
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
 from fastreg.kernels.blur_gradient.geometry import Geometry
 
-#: Sides of padded images are rounded up to a multiple of this: transforms of prime lengths take several times as long.
-_MULTIPLE = 16
+Map = Callable[[Tensor], Tensor]
 
 
 def blur(x: Tensor, psf: Tensor, geometry: Geometry) -> Tensor:
     """A x."""
-    if geometry.boundary == "circular":
-        return inverse(transform(x) * transfer(psf, x.shape[-2], x.shape[-1]), x.shape[-2], x.shape[-1])
-    extended = geometry.extend(x)
-    height, width = _rounded(extended.shape[-2]), _rounded(extended.shape[-1])
-    full = inverse(transform(extended, (height, width)) * transform(psf, (height, width)), height, width)
-    # the pixels that wrap around are cut off
-    return full[..., geometry.height - 1 : extended.shape[-2], geometry.width - 1 : extended.shape[-1]]
+    return forward_map(psf, geometry, x.shape[-2], x.shape[-1])(x)
 
 
 def adjoint(r: Tensor, psf: Tensor, geometry: Geometry) -> Tensor:
     """A* r."""
+    return adjoint_map(psf, geometry, r.shape[-2], r.shape[-1])(r)
+
+
+def forward_map(psf: Tensor, geometry: Geometry, height: int, width: int) -> Map:
+    """A for images of one size, to be applied more than once: the PSF is transformed here."""
     if geometry.boundary == "circular":
-        return inverse(transform(r) * transfer(psf, r.shape[-2], r.shape[-1]).conj(), r.shape[-2], r.shape[-1])
-    placed = F.pad(r, (geometry.width - 1, 0, geometry.height - 1, 0))
-    height, width = _rounded(placed.shape[-2]), _rounded(placed.shape[-1])
-    full = inverse(transform(placed, (height, width)) * transform(psf, (height, width)).conj(), height, width)
-    return geometry.fold(full[..., : placed.shape[-2], : placed.shape[-1]])
+        gain = transfer(psf, height, width)
+        return lambda x: inverse(transform(x) * gain, height, width)
+    left, right, top, bottom = geometry.margins
+    rows, columns = height + top + bottom, width + left + right
+    full_height, full_width = _rounded(rows), _rounded(columns)
+    gain = transform(psf, (full_height, full_width))
+
+    def apply(x: Tensor) -> Tensor:
+        full = inverse(transform(geometry.extend(x), (full_height, full_width)) * gain, full_height, full_width)
+        # the pixels that wrap around are cut off
+        return full[..., geometry.height - 1 : rows, geometry.width - 1 : columns]
+
+    return apply
+
+
+def adjoint_map(psf: Tensor, geometry: Geometry, height: int, width: int) -> Map:
+    """A* for measurements of one size."""
+    if geometry.boundary == "circular":
+        gain = transfer(psf, height, width).conj().resolve_conj()
+        return lambda r: inverse(transform(r) * gain, height, width)
+    rows, columns = height + geometry.height - 1, width + geometry.width - 1
+    full_height, full_width = _rounded(rows), _rounded(columns)
+    gain = transform(psf.flip(0, 1), (full_height, full_width))
+
+    def apply(r: Tensor) -> Tensor:
+        full = inverse(transform(r, (full_height, full_width)) * gain, full_height, full_width)
+        return geometry.fold(full[..., :rows, :columns])
+
+    return apply
 
 
 def gradient(x: Tensor, y: Tensor, psf: Tensor, geometry: Geometry) -> Tensor:
@@ -76,5 +100,13 @@ def residual(gain: Tensor, x: Tensor, y: Tensor) -> Tensor:
 
 
 def _rounded(side: int) -> int:
-    """Side of a transform. Not rounded in a compiled program, which would then be specialised to the remainder of the size."""
-    return side if torch.compiler.is_compiling() else -(-side // _MULTIPLE) * _MULTIPLE
+    """Side of a transform: the next even number without prime factors above 5; others take up to several times as long.
+
+    Not rounded in a compiled program, which would then be specialised to the size.
+    """
+    if torch.compiler.is_compiling():
+        return side
+    side += side % 2
+    while 30**side.bit_length() % side:  # a product of powers of 2, 3 and 5 divides a high power of 30
+        side += 2
+    return side

@@ -66,6 +66,18 @@ class Method(NamedTuple):
             return fourier.adjoint(r, psf, geometry(psf, self.boundary))
         return shifts.adjoint(r, psf, geometry(psf, self.boundary), self.positions)
 
+    def forward_map(self, psf: Tensor, height: int, width: int) -> fourier.Map:
+        """`blur` for images of one size, to be applied more than once."""
+        if self.positions is None:
+            return fourier.forward_map(psf, geometry(psf, self.boundary), height, width)
+        return lambda x: self.blur(x, psf)
+
+    def adjoint_map(self, psf: Tensor, height: int, width: int) -> fourier.Map:
+        """`adjoint` for measurements of one size, to be applied more than once."""
+        if self.positions is None:
+            return fourier.adjoint_map(psf, geometry(psf, self.boundary), height, width)
+        return lambda r: self.adjoint(r, psf)
+
     def gradient(self, x: Tensor, y: Tensor, psf: Tensor) -> Tensor:
         """A*(A x - y)."""
         if self.table is not None and usable([x, y], list(self.table[:3])):

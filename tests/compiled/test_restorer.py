@@ -50,10 +50,11 @@ def test_one_program_for_20_sizes(make, traced):
     assert not torch._dynamo.utils.counters["graph_break"]
 
 
+@torch._dynamo.config.patch(recompile_limit=2)
 def test_restorers_do_not_share_the_limit_of_the_compiler(traced):
-    """Torch compiles one function at most eight times and then runs it as it is."""
+    """Torch compiles one function at most so many times and then runs it as it is."""
     y = random((1, 3, 9, 8), torch.float32)
-    for k in range(9):
+    for k in range(4):
         fastreg.compile(small(steps=1))(y, 0.1)
         assert traced["unique_graphs"] == k + 1
 

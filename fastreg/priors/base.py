@@ -29,6 +29,8 @@ class Prior(Part, abc.ABC):
     multiple: int = 1
     #: Distance in pixels, to each side, over which one evaluation couples pixels.
     reach: int = 0
+    #: Whether a weight of one belongs to the maximum a posteriori estimate at every noise level.
+    calibrated: ClassVar[bool] = False
     #: The model card of a prior that was loaded from a file; None for any other.
     card: ModelCard | None = None
 
@@ -36,6 +38,13 @@ class Prior(Part, abc.ABC):
     def minimum_size(self) -> int:
         """Smallest height and width, in pixels, that the prior is defined for."""
         return 1
+
+    def noise_level(self, x: Tensor, sigma: Tensor | None) -> Tensor:
+        """The noise level ``[B]`` of a prior that depends on it; raises `ValueError` if there is not one for each image."""
+        if sigma is None or sigma.shape != x.shape[:1]:
+            got = "none" if sigma is None else list(sigma.shape)
+            raise ValueError(f"a {self.kind} takes one noise level for each image, [{x.shape[0]}], got {got}")
+        return sigma
 
     def rounded(self, dtype: torch.dtype) -> Prior:
         """This prior with the weights of its convolutions in another number format."""

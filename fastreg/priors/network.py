@@ -62,7 +62,7 @@ class NetworkDenoiser(Denoiser):
         Raises
         ------
         ValueError
-            If x is not a batch of images with `channels` channels, or there is not one sigma for each.
+            If x is not a batch of images with `channels` channels, or there is not one noise level for each.
         """
         return self._clean(x, self.network(self._input(x, sigma)))
 
@@ -88,8 +88,7 @@ class NetworkDenoiser(Denoiser):
         """The input of the network."""
         if x.ndim != 4 or x.shape[1] != self.channels:
             raise ValueError(f"the denoiser takes images [B, {self.channels}, H, W], got {list(x.shape)}")
-        if sigma.shape != x.shape[:1]:
-            raise ValueError(f"the denoiser takes one sigma for each image, [{x.shape[0]}], got {list(sigma.shape)}")
+        self.noise_level(x, sigma)
         if self._pads(x):
             x = F.pad(x, self._margins(x), mode="replicate")
         if self.noise_map:

@@ -174,10 +174,7 @@ class PatchCritic(Regularizer):
             x = boundary.pad(x, self._margins, "replicate")
         if not self.noise_map:
             return x
-        if sigma is None or sigma.shape != x.shape[:1]:
-            got = "none" if sigma is None else list(sigma.shape)
-            raise ValueError(f"the critic takes one noise level for each image, [{x.shape[0]}], got {got}")
-        return torch.cat([x, sigma.to(x.dtype).view(-1, 1, 1, 1).expand(-1, 1, *x.shape[-2:])], 1)
+        return torch.cat([x, self.noise_level(x, sigma).to(x.dtype).view(-1, 1, 1, 1).expand(-1, 1, *x.shape[-2:])], 1)
 
     def _gathered(self, gradient: Tensor) -> Tensor:
         """The adjoint of `extended`."""

@@ -27,18 +27,19 @@ class Potential(Regularizer):
     maximum a posteriori estimate.
     """
 
+    calibrated = True
+
     def energy_and_gradient(self, x: Tensor, sigma: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """Energy ``[B]`` and gradient ``[B, C, H, W]`` at the noise level `sigma` ``[B]``.
 
         Raises
         ------
         ValueError
-            If there is no noise level.
+            If there is not one noise level for each image.
         """
-        if sigma is None:
-            raise ValueError(f"a {self.kind} depends on a noise level, got none")
-        energy, gradient = self.potential(x, sigma)
-        scale = 1 / (sigma.square() * (x.shape[-2] * x.shape[-1]))
+        level = self.noise_level(x, sigma)
+        energy, gradient = self.potential(x, level)
+        scale = 1 / (level.square() * (x.shape[-2] * x.shape[-1]))
         return scale * energy, per_entry(scale, x) * gradient
 
     @abc.abstractmethod

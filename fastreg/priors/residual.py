@@ -44,9 +44,8 @@ class Residual(GradientPrior):
         Raises
         ------
         ValueError
-            If there is no noise level.
+            If there is not one noise level for each image.
         """
-        if sigma is None:
-            raise ValueError(f"a {self.kind} depends on a noise level, got none")
-        rest: Tensor = x - self.network(x, sigma)
-        return per_entry(1 / (sigma.square() * (x.shape[-2] * x.shape[-1])), x) * rest
+        level = self.noise_level(x, sigma)
+        rest: Tensor = x - self.network(x, level)
+        return per_entry(1 / (level.square() * (x.shape[-2] * x.shape[-1])), x) * rest

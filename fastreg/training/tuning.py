@@ -16,7 +16,7 @@ from fastreg.compiled import rounded
 from fastreg.models import TaskSettings
 from fastreg.operators import LinearOperator
 from fastreg.parts import build, describe
-from fastreg.priors import Potential, Prior
+from fastreg.priors import Prior
 from fastreg.restorer import Restorer
 from fastreg.solvers import SOLVERS, MonotoneForwardBackward, Solver
 
@@ -219,7 +219,7 @@ def maximise(function: Callable[[float], float], guess: float, step: float) -> t
 def default_settings(task: str, prior: Prior) -> TaskSettings:
     """Where to start for a task: what the prior's card has, else a model that ships and is of the same sort.
 
-    A potential whose card has nothing starts from a weight of one with `MonotoneForwardBackward`: the noise level scales it.
+    A calibrated prior whose card has nothing starts from a weight of one with `MonotoneForwardBackward`.
 
     Raises
     ------
@@ -227,7 +227,7 @@ def default_settings(task: str, prior: Prior) -> TaskSettings:
         If no model that ships restores for the task with what the prior offers.
     """
     own = prior.card is not None and task in prior.card.tasks
-    if isinstance(prior, Potential) and not own:
+    if prior.calibrated and not own:
         return TaskSettings([[1.0, 1.0]], 0.0, describe(MonotoneForwardBackward(60)))
     cards = [prior.card, *(models.load(name).card for name in models.names())]
     for tuned in (card.tasks.get(task) for card in cards if card is not None):

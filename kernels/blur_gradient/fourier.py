@@ -107,6 +107,6 @@ def _rounded(side: int) -> int:
     if torch.compiler.is_compiling():
         return side
     side += side % 2
-    while 30**side.bit_length() % side:  # a product of powers of 2, 3 and 5 divides a high power of 30
+    while 30 ** side.bit_length() % side:  # a product of powers of 2, 3 and 5 divides a high power of 30
         side += 2
     return side

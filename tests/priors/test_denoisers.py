@@ -131,7 +131,7 @@ def test_bad_input_is_refused() -> None:
     denoiser = DENOISERS["unet_relu"](torch.float32)
     with pytest.raises(ValueError, match=r"takes images \[B, 3, H, W\], got \[2, 1, 8, 8\]"):
         denoiser(torch.zeros(2, 1, 8, 8), SIGMA.float())
-    with pytest.raises(ValueError, match=r"one sigma for each image, \[2\], got \[1\]"):
+    with pytest.raises(ValueError, match=r"one noise level for each image, \[2\], got \[1\]"):
         denoiser(torch.zeros(2, 3, 8, 8), torch.tensor([0.1]))
     with pytest.raises(ValueError, match="must be positive"):
         UNet(widths=())

@@ -1,10 +1,11 @@
-"""Feed mutated image files to `fastreg.io.files.read`, and write what it reads in every format.
+"""Read damaged image files with `fastreg.io.files.read`, and write what was read in every format (a fuzz test).
 
-python -m bench.fuzz --count 10000 --seed 0
-python -m bench.fuzz --first 1234 --count 1 --seed 0            # one of them again
+    python -m bench.fuzz --count 10000 --seed 0
+    python -m bench.fuzz --first 1234 --count 1 --seed 0     # only file 1234 of this seed
 
-Every file must become an image or a `ValueError` of one line, within seconds and a bounded memory, and every image that is read
-must be written and read again. The files are worked on in processes of their own: a crash of a decoder is found as well.
+For each file, reading must give an image or a `ValueError` with a message of one line, within a few seconds and without using
+much memory. An image that was read must also survive being written and read again. The work is done in processes of its own, so
+that a decoder that crashes is found as well.
 """
 
 from __future__ import annotations
@@ -30,15 +31,15 @@ from fastreg.io.directories import EXIF, GPS, Directory, Entry
 from fastreg.io.metadata import Density, Metadata
 from fastreg.io.stacks import Stack
 
-#: Files of a process, largest growth of its memory in bytes, longest time for a file in seconds, pixels of the largest image.
+#: Files for each process; limits on the growth of its memory in bytes, the seconds for a file, and the pixels of an image.
 CHUNK, MEMORY, SECONDS, PIXELS = 500, 400 << 20, 5.0, 1 << 20
 _HEIGHT, _WIDTH = 24, 32
-#: What an image is refused for when it is written: alpha in a JPEG, a side of more than 16383 pixels in a WebP.
+#: Words of the errors that writing may raise: for alpha in a JPEG, and for a side of more than 16383 pixels in a WebP.
 _REFUSED = ("a JPEG has no alpha channel", "16383")
 
 
 def corpus() -> dict[str, bytes]:
-    """Sound files of all formats, by name: with metadata, of each depth, compression and order of bytes."""
+    """Intact files by their names: all formats, with metadata, in every bit depth, compression and byte order."""
     import tifffile
     from PIL import Image
 
@@ -116,7 +117,7 @@ def corpus() -> dict[str, bytes]:
 
 
 def check(name: str, data: bytes, folder: Path) -> tuple[bool, str]:
-    """Read a file and write what was read: whether it is an image, and what went wrong."""
+    """Read a file and write what was read; returns whether it is an image, and what went wrong (empty if nothing did)."""
     source = folder / f"in{Path(name).suffix}"
     source.write_bytes(data)
     started = time.perf_counter()
@@ -144,7 +145,7 @@ def check(name: str, data: bytes, folder: Path) -> tuple[bool, str]:
 
 
 def run(numbers: range, seed: int, report: Callable[[int, str], None]) -> int:
-    """Check some of the files of a seed; returns how many became images."""
+    """Check the files of a seed with these numbers; returns how many of them could be read."""
     sound = corpus()
     names = sorted(sound)
     before, read = _peak(), 0
@@ -179,7 +180,7 @@ def _peak() -> int:
 
 
 def _child(numbers: range, seed: int) -> None:
-    """Print the number of each file before it is read, faults, and at last how many became images."""
+    """Print the number of each file before it is read, the faults, and at the end how many files could be read."""
     logging.disable()
     resource.setrlimit(resource.RLIMIT_AS, (16 << 30, 16 << 30))
     read = run(numbers, seed, lambda number, text: print(number, text, flush=True))
@@ -187,7 +188,7 @@ def _child(numbers: range, seed: int) -> None:
 
 
 def _parent(count: int, seed: int) -> tuple[list[str], int]:
-    """Faults, and how many files became images."""
+    """Run the processes; returns the faults, and how many files could be read."""
     faults, read = [], 0
     for first in range(0, count, CHUNK):
         arguments = ("--first", first, "--count", min(CHUNK, count - first), "--seed", seed)
@@ -203,23 +204,25 @@ def _parent(count: int, seed: int) -> tuple[list[str], int]:
             read += int(last.split()[1])
         else:
             faults.append(f"{last} {end}")
-        print(f"{first + CHUNK:>6} files, {read} images, {len(faults)} faults", flush=True)
+        print(f"{first + CHUNK:>6} files, {read} read, {len(faults)} faults", flush=True)
     return faults, read
 
 
 def main() -> int:
-    """Check files; 1 if there was a fault."""
+    """Check the files; returns 1 if there was a fault."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--count", type=int, default=10_000, help="number of files")
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--first", type=int, help="number of the first file; all are checked in this process")
+    parser.add_argument(
+        "--first", type=int, help="number of the first file; the files are then checked in this process"
+    )
     given = parser.parse_args()
     if given.first is not None:
         _child(range(given.first, given.first + given.count), given.seed)
         return 0
     faults, read = _parent(given.count, given.seed)
     print(*faults, sep="\n")
-    print(f"{given.count} files of seed {given.seed}: {read} became images, {len(faults)} faults")
+    print(f"{given.count} files of seed {given.seed}: {read} could be read, {len(faults)} faults")
     return 1 if faults else 0
 
 

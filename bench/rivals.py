@@ -1,4 +1,4 @@
-"""What a denoiser in a proximal solver is measured against: other networks, the way of the paper, classical methods."""
+"""What the denoisers are compared with: other networks in the same solver, Meinhardt et al. (2017), and classical methods."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ Solve = Callable[[], Tensor]
 
 
 class Nothing(Denoiser):
-    """Leaves images as they are: total variation is then the only prior of `PDHG2`."""
+    """A denoiser that changes nothing, so that total variation is the only prior of `PDHG2`."""
 
     kind = "nothing"
 
@@ -32,12 +32,12 @@ class Nothing(Denoiser):
         self.channels = channels
 
     def forward(self, x: Tensor, sigma: Tensor) -> Tensor:
-        """x."""
+        """The images, unchanged."""
         return x
 
 
 def with_prior(prior: Prior, operator: LinearOperator, solver: Solver[Any], y: Tensor, sigma: float) -> Solve:
-    """A solve with another prior, eager and in float32; untrained, so that only its time means something."""
+    """A solve with another prior, eager and in float32. The prior is untrained: only the time means something."""
     restorer = Restorer(operator, prior=prior.eval().requires_grad_(False), solver=solver, weight=1.0).to(y.device)
 
     def run() -> Tensor:
@@ -49,17 +49,17 @@ def with_prior(prior: Prior, operator: LinearOperator, solver: Solver[Any], y: T
 
 
 def drunet() -> Prior:
-    """The network of DPIR, 32.6 million parameters, also the usual one of deepinv."""
+    """DRUNet, the network of DPIR and the usual one of deepinv, with 32.6 million parameters."""
     return UNet(3, (64, 128, 256, 512), blocks=4, residual=False)
 
 
 def paper(operator: LinearOperator, y: Tensor, sigma: float) -> Solve:
-    """Meinhardt et al. (2017): 30 steps of PDHG2 with their network of 17 layers."""
+    """Meinhardt et al. (2017): 30 steps of a primal-dual algorithm (PDHG2) with their network of 17 layers."""
     return with_prior(DnCNN(3), operator, PDHG2(30, 0.06).to(y.device), y, sigma)
 
 
 def total_variation(operator: LinearOperator, y: Tensor, sigma: float, clean: Tensor) -> Solve:
-    """50 steps with isotropic total variation of each channel, with the weight that is best for this image."""
+    """Isotropic total variation of each channel: 50 steps, with the weight that is best for this image."""
     solver = PDHG2(50, 0.1, total_variation=1.0).to(y.device)
     restorer = Restorer(operator, prior=Nothing(clean.shape[1]), solver=solver, weight=1.0).to(y.device)
 
@@ -76,7 +76,7 @@ def total_variation(operator: LinearOperator, y: Tensor, sigma: float, clean: Te
 
 
 def bm3d(operator: LinearOperator, y: Tensor, sigma: float) -> Solve | None:
-    """BM3D, for denoising, if it is installed (pip install bm3d)."""
+    """BM3D, for denoising; None for other tasks and where it is not installed (pip install bm3d)."""
     if importlib.util.find_spec("bm3d") is None or type(operator) is not Identity:
         return None
     package = importlib.import_module("bm3d")

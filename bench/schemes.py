@@ -1,6 +1,7 @@
-"""The schemes of Meinhardt et al. (2017) on their deconvolutions, and what they depend on; a part of `bench.proximal`.
+"""The algorithms of Meinhardt et al. (2017), with a denoiser in the place of a proximal map, on the paper's deconvolutions.
 
-The images are those of their tables that Set12 has, the observations are simulated again: circular blur, seeded noise, clipped.
+A part of `bench.proximal`. The images are those of the paper's tables that are also in Set12. The observations are simulated
+anew: the blur is circular, the noise has a fixed seed, and the result is clipped to [0, 1].
 """
 
 from __future__ import annotations
@@ -32,11 +33,11 @@ from fastreg.restorer import Restorer
 from fastreg.solvers import ADMM, PDHG1, PDHG2, DouglasRachford, ProximalGradient, Solver
 from fastreg.training import patches, tuning
 
-#: Cameraman, house, peppers: the smaller ones of the images below.
+#: Cameraman, house and peppers, the three images of 256x256 pixels.
 THREE = ("set12/01.png", "set12/02.png", "set12/03.png")
-#: With Lena, Barbara, boat, man and couple, the eight of eleven images that Set12 has.
+#: These and Lena, Barbara, boat, man and couple: the eight of the paper's eleven images that are in Set12.
 EIGHT = (*THREE, *(f"set12/{k:02}.png" for k in (8, 9, 10, 11, 12)))
-#: PSF and noise level of the five deconvolutions.
+#: PSF and noise level of the five deconvolution problems, with the names of the paper.
 BLURS: dict[str, tuple[Callable[[], Any], float]] = {
     "a": (lambda: gaussian_psf(25, 1.6), 0.04),
     "b": (lambda: gaussian_psf(25, 1.6), 2 / 255),
@@ -44,7 +45,7 @@ BLURS: dict[str, tuple[Callable[[], Any], float]] = {
     "d": (lambda: np.ones((19, 19)), 0.01),
     "e": (lambda: np.load("kernels/levin0.npy"), 0.01),
 }
-#: Noise level of the network in the fixed-level schemes, and where the search for their weights starts.
+#: Noise level at which the network is evaluated by the algorithms that keep it fixed; the search for a better one starts here.
 LEVEL = 0.06
 SCHEMES: dict[str, Callable[[float], Solver[Any]]] = {
     "proximal gradient": lambda level: ProximalGradient(50),
@@ -53,12 +54,12 @@ SCHEMES: dict[str, Callable[[float], Solver[Any]]] = {
     "PDHG1": lambda level: PDHG1(60, level),
     "PDHG2": lambda level: PDHG2(20, level),
 }
-#: Border in pixels that is left out of the PSNR, as in the paper.
+#: Width in pixels of the border that the PSNR leaves out, as in the paper.
 CROP = 12
 
 
 class Case(NamedTuple):
-    """A number of a table: where it stands, and what is measured. Without a weight, the best for these images is searched."""
+    """One number of a table: its row and column, and what is measured. Without a weight the best one is searched for."""
 
     row: str
     column: str
@@ -68,26 +69,30 @@ class Case(NamedTuple):
     weight: float | None
     fidelity: Fidelity = L2()
     files: Sequence[str] = THREE
-    noise: str = "gaussian"  # or impulses, photons
+    noise: str = "gaussian"  # or "impulses", "photons"
     prior: Prior | None = None
     guess: float = 1.0
-    side: int = 512  # of the central squares of the images
+    side: int = 512  # the central square of each image that is used, in pixels
 
 
 class Started(Blur):
-    """A circular blur whose solvers start from another image than the observation."""
+    """A circular blur with a given first image for the solvers, in the place of the observation."""
 
     def __init__(self, psf: Any, first: Callable[[Tensor], Tensor]) -> None:
         super().__init__(psf, "circular")
         self.first = first
 
     def initial(self, y: Tensor) -> Tensor:
-        """The chosen first image."""
+        """The given first image."""
         return self.first(y)
 
 
 def observe(case: Case, clean: Tensor, seed: int) -> Tensor:
-    """A seeded observation; 10 % of impulses, or counts at a peak of 10 photons, in the place of white noise or beside it."""
+    """An observation, with a fixed seed.
+
+    The noise is white, white with 10 % of the pixels set to zero or one (impulses), or that of counted photons, of which a white
+    pixel gets 10.
+    """
     generator = torch.Generator().manual_seed(seed)
     if case.noise == "photons":
         return torch.poisson(10 * case.operator(clean).clamp(min=0), generator) / 10
@@ -101,7 +106,7 @@ def observe(case: Case, clean: Tensor, seed: int) -> Tensor:
 
 
 def run(case: Case, prior: Prior) -> dict[str, Any]:
-    """Mean PSNR over the images, and the weight."""
+    """The mean PSNR over the images, and the weight lambda that it was reached with."""
     prior = case.prior or prior
     restorer = Restorer(case.operator, case.fidelity, prior, case.solver, 1.0)
     restorer = restorer if case.prior else rounded(restorer, "bf16")
@@ -136,7 +141,10 @@ def _square(x: Tensor, side: int) -> Tensor:
 
 
 def fitted(prior: Prior) -> dict[str, TaskSettings]:
-    """For the default, the fixed-level schemes and proximal gradients: settings that were fitted on crops of bsd400."""
+    """Settings of the default solver, of the algorithms with a fixed noise level, and of proximal gradients.
+
+    The first are those of the model card; the others are fitted on crops of bsd400.
+    """
     assert prior.card is not None
     crops = patches.tuning_crops(patches.photographs_in(Path("bsd400"))[1], 96, 3)
     psfs = [gaussian_psf(25, 1.6), gaussian_psf(13, 3.0), np.ones((9, 9)), np.eye(9)]
@@ -149,7 +157,7 @@ def fitted(prior: Prior) -> dict[str, TaskSettings]:
 
 
 def _weight(settings: TaskSettings, sigma: float) -> float:
-    """For grey images."""
+    """The weight for grey images."""
     return settings.grey * float(settings.rule(torch.tensor(sigma, dtype=torch.float64)))
 
 
@@ -211,40 +219,46 @@ def _total_variation(settings: dict[str, TaskSettings]) -> Iterator[Case]:
         )
 
 
-#: For each table: its title, what it shows, and its numbers.
+#: For each table its title, the text above it, and the cases it is made of.
 GROUPS: dict[str, tuple[str, str, Callable[[dict[str, TaskSettings]], Iterator[Case]]]] = {
     "schemes": (
-        "Deconvolution: all schemes, one network",
-        "PSNR without a border of 12 pixels. Gaussian 25x25 of std 1.6 at sigma 0.04 (a) and 2/255 (b), of std 3 at 0.04 (c), "
-        "box 19x19 at 0.01 (d), camera shake at 0.01 (e), simulated again, circular, on eight of the paper's eleven images; its "
-        "averages over its own observations of all eleven are 25.18 for IDD-BM3D and 25.33 for its network. All schemes on the "
-        "three smallest images. One noise level of the network for the five; weights were fitted on other images and blurs. A "
-        "step is one evaluation of the network, which takes most of its time; for times see [speed.md](speed.md).",
+        "Deconvolution: all algorithms, one network",
+        "PSNR in dB without a border of 12 pixels. The blurs are circular: a Gaussian of 25x25 pixels and standard deviation 1.6 "
+        "with noise of sigma 0.04 (a) and 2/255 (b), one of standard deviation 3 at 0.04 (c), a box of 19x19 pixels at 0.01 (d), "
+        "and camera shake at 0.01 (e). The observations are simulated anew, on eight of the paper's eleven images in the first "
+        "row and on the three smallest in the others. The averages of the paper, over its own observations of all eleven, are "
+        "25.18 dB for IDD-BM3D and 25.33 dB for its network. ADMM, Douglas-Rachford and PDHG evaluate the network at one "
+        "noise level, the same for all problems; weights were fitted on other images and blurs. Each step evaluates the network "
+        "once, which takes most of the time; times are in [speed.md](speed.md).",
         _schemes,
     ),
     "sigma-net": (
-        "Noise level of the network",
-        "Douglas-Rachford, 20 steps, three images, the weight of the table above.",
+        "The noise level of the network",
+        "Douglas-Rachford splitting, 20 steps, three images, with the weight of the table above; in the rows, the noise level.",
         _levels,
     ),
-    "start": ("First image", "Deconvolution a, the central 128x128 pixels of three images.", _starts),
+    "start": (
+        "The first image",
+        "Deconvolution (a) of the central 128x128 pixels of three images, from several first images.",
+        _starts,
+    ),
     "fidelities": (
-        "Other noise, other fidelities",
-        "The central 128x128 pixels of cameraman and peppers; impulses beside white noise of 0.01; counts with a peak of 10 "
-        "photons; the blur is a. Douglas-Rachford for denoising, PDHG1 for the blur, and for each number the weight that is best "
-        "for these images.",
+        "Other noise and other fidelities",
+        "The central 128x128 pixels of cameraman and peppers. Impulses are pixels set to zero or one, added to white noise of "
+        "sigma 0.01; of the photons, a white pixel counts 10. The blur is (a). Denoised by Douglas-Rachford splitting and "
+        "deblurred by PDHG1, each with the weight that is best for these images.",
         _fidelities,
     ),
     "mri-tv": (
         "MRI by total variation",
-        "The slices of the first table at sigma 0.005, 200 steps, and for each mask the weight that is best for these slices.",
+        "The slices of the first table, sigma 0.005, 200 steps, for each mask with the weight that is best for these slices.",
         _total_variation,
     ),
 }
 
 
 def measure(group: str, path: Path) -> None:
-    """Measure the cases of a table; those that are in its file with the same parts are kept."""
+    """Measure the cases of a table and write its file; what that has already, with the same parts, is not run again."""
     prior = fastreg.load("unet")
     document = json.loads(path.read_text()) if path.exists() else {}
     if document.get("model") != fingerprint(prior):
@@ -269,7 +283,7 @@ def measure(group: str, path: Path) -> None:
 
 
 def section(group: str, path: Path) -> Iterator[str]:
-    """Lines of a table."""
+    """The lines of a table in Markdown."""
     title, about, _ = GROUPS[group]
     yield from (f"## {title}", "", about, "")
     document = json.loads(path.read_text()) if path.exists() else {}

@@ -1,10 +1,11 @@
-"""Whole solves of the models that ship, on one photograph, against the usual ways: interleaved.
+"""Times of whole restorations with the models that ship, beside the usual ways to compute them, on one photograph.
 
     python -m bench.solve                                        # 321x481, two threads
     python -m bench.solve --device cuda --size 512 512 --rounds 15
 
-Every contender that solves the same problem is first compared with the float64 solve; one that leaves the gate of its precision
-is marked. Then each is timed once a round. The JSON goes into bench/results/; `python -m bench.report` makes the table of it.
+Before anything is timed, every contender that solves the same problem is compared with a float64 solve; if they differ by more
+than the gate of its precision, its row says so. In each round all contenders run once, one after the other, so that a change in
+the speed of the machine hits all of them. The JSON goes into bench/results/; `python -m bench.report` makes the table from it.
 """
 
 from __future__ import annotations
@@ -45,7 +46,7 @@ def _operator(task: str, **options: Any) -> Callable[[int, int], LinearOperator]
     return make
 
 
-#: Model, noise level and operator, for images of a height and a width, of each case.
+#: For each case the model, the noise level, and what makes the operator for images of a height and a width.
 CASES: dict[str, tuple[str, float, Callable[[int, int], LinearOperator]]] = {
     "denoise": ("unet", 0.1, _operator("denoise")),
     "deblur": ("unet", 0.03, _operator("deblur", psf="gaussian:7:3")),
@@ -62,8 +63,8 @@ CASES: dict[str, tuple[str, float, Callable[[int, int], LinearOperator]]] = {
 class Contender(NamedTuple):
     """Something to time.
 
-    Its `kind` is ``"same"`` for what solves the problem of fastreg and is compared with the float64 solve, ``"other"`` for
-    another method, ``"untrained"`` where the time alone means something, ``"part"`` for a part of a solve.
+    Its `kind` is ``"same"`` if it solves the same problem and is compared with the float64 solve, ``"other"`` for another method,
+    ``"untrained"`` if only its time means something, and ``"part"`` for a part of a solve.
     """
 
     label: str
@@ -73,7 +74,7 @@ class Contender(NamedTuple):
 
 
 class Case(NamedTuple):
-    """A problem: the clean image and the observation ``[1, 3, H, W]``, the noise level, and the restorer for it."""
+    """A problem: the clean image ``[1, 3, H, W]``, the observation, its noise level, and the restorer."""
 
     name: str
     clean: Tensor
@@ -82,7 +83,7 @@ class Case(NamedTuple):
     restorer: Restorer
 
     def autograd(self, make: Callable[[PatchCritic], Callable[[Tensor], Tensor]]) -> Callable[[], Tensor]:
-        """The solve of `bench.reference` with a way to take the gradient."""
+        """The solve as `bench.reference` writes it, with the gradient that `make` gives for the critic."""
         prior, solver, rule = self.restorer.prior, self.restorer.solver, self.restorer.weight_rule
         assert isinstance(prior, PatchCritic)
         assert isinstance(solver, Adam)
@@ -96,7 +97,7 @@ class Case(NamedTuple):
         return run
 
     def fastreg(self, restorer: Restorer | None = None) -> Callable[[], Tensor]:
-        """Our solve: eager, or by another restorer."""
+        """The solve of fastreg: eager, or by another restorer."""
         chosen = restorer or self.restorer
 
         def run() -> Tensor:
@@ -107,7 +108,7 @@ class Case(NamedTuple):
         return run
 
     def exact(self) -> Tensor:
-        """The float64 solve."""
+        """The result of the solve in float64."""
         y = self.y.to(torch.complex128 if self.y.is_complex() else torch.float64)
         double = self._replace(restorer=copy.deepcopy(self.restorer).double(), y=y)
         return double.autograd(reference.gradient)() if self.is_critic else double.fastreg()()
@@ -119,7 +120,7 @@ class Case(NamedTuple):
 
 
 def load(name: str, size: Sequence[int], device: torch.device, iterations: int | None = None) -> Case:
-    """A case; without `iterations`, as many as the model card says."""
+    """A case by its name; the model card gives the number of iterations if it is not given."""
     model, sigma, operator = CASES[name]
     restorer = make_restorer(operator(size[0], size[1]), prior=model, iterations=iterations)
     form = restorer.operator.measurement()
@@ -130,7 +131,7 @@ def load(name: str, size: Sequence[int], device: torch.device, iterations: int |
 
 
 def contenders(case: Case) -> dict[str, Contender]:
-    """Everything that runs on the device; the first is what fastreg is measured against."""
+    """All that can run on the device; ratios of times are relative to the first."""
     return _critics(case) if case.is_critic else _denoisers(case)
 
 
@@ -177,7 +178,7 @@ def _denoisers(case: Case) -> dict[str, Contender]:
 
 
 def _network(case: Case, restorer: Restorer) -> Callable[[], Tensor]:
-    """As many evaluations of the denoiser as in a solve."""
+    """The evaluations of the denoiser that a solve takes, without the rest of it."""
     level = torch.full((1,), 0.1, device=case.y.device)
 
     def run() -> Tensor:
@@ -191,7 +192,7 @@ def _network(case: Case, restorer: Restorer) -> Callable[[], Tensor]:
 
 
 def judge(x: Tensor, exact: Tensor, clean: Tensor, precision: str) -> dict[str, Any]:
-    """Distance of a result from the float64 solve, and whether it passes the gate of its precision."""
+    """The distance of a result from the float64 solve, and whether that is within the gate of its precision."""
     rms = float((x.double() - exact).square().mean().sqrt())
     change = float(metrics.psnr(x, clean)[0] - metrics.psnr(exact.float(), clean)[0]) if rms < float("inf") else rms
     limits = GATES[precision]
@@ -199,7 +200,7 @@ def judge(x: Tensor, exact: Tensor, clean: Tensor, precision: str) -> dict[str, 
 
 
 def measure(case: Case, rounds: int) -> dict[str, Any]:
-    """Correctness and times of every contender, as JSON values."""
+    """Check and time all contenders; the rows of the JSON file."""
     rows: dict[str, dict[str, Any]] = {}
     exact, every = case.exact(), contenders(case)
     first = next(iter(every))
@@ -229,13 +230,13 @@ def measure(case: Case, rounds: int) -> dict[str, Any]:
 
 
 def file_name(bench: str, about: dict[str, Any], size: Sequence[int]) -> str:
-    """Of the JSON: what was measured, the device and the size."""
+    """The name of the JSON file: what was measured, the device and the size."""
     where = about.get("gpu") or f"{about['cpu']} {about['threads']} threads"
     return f"{bench}-{re.sub(r'[^a-z0-9]+', '-', where.lower()).strip('-')}-{size[0]}x{size[1]}.json"
 
 
 def main(arguments: Sequence[str]) -> int:
-    """Measure and write; returns 1 if a float32 contender is wrong."""
+    """Measure and write; returns 1 if a contender in float32 is outside its gate."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--task", nargs="+", choices=list(CASES), default=list(CASES))
     parser.add_argument("--size", type=int, nargs=2, default=[321, 481], metavar=("HEIGHT", "WIDTH"))
@@ -252,7 +253,7 @@ def main(arguments: Sequence[str]) -> int:
     output = options.output or RESULTS / file_name("solve", about, options.size)
     output.parent.mkdir(parents=True, exist_ok=True)
     cases: list[dict[str, Any]] = []
-    for task in options.task:  # written after each, for what is interrupted
+    for task in options.task:  # the file is written after each one, in case the run is interrupted
         cases.append(measure(load(task, options.size, device, options.iterations), options.rounds))
         output.write_text(json.dumps({"bench": "solve", "machine": about, "cases": cases}, indent=1) + "\n")
     print(f"written: {output}")

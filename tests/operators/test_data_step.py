@@ -34,7 +34,7 @@ OPERATORS = {
 }
 #: Weight of the image against the data, 1 / step; the noise that a denoiser removes in that step of a solve; and what may be lost
 #: to an exact data step, in dB: later steps make up for what the first one lacks.
-STEPS = ((0.006, 49 / 255, 0.3), (0.05, 0.066, 0.02), (1.0, 0.015, 0.001))
+STEPS = ((0.006, 49 / 255, 0.4), (0.05, 0.066, 0.02), (1.0, 0.015, 0.001))
 
 
 def situation(operator: LinearOperator, level: float) -> tuple[Tensor, Tensor, Tensor]:

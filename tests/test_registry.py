@@ -18,5 +18,5 @@ def test_no_part_goes_untested() -> None:
         make(double).kind for make in DENOISERS.values()
     }
     # see tests/priors/test_potentials.py and tests/priors/test_residual.py
-    tested |= {*potentials.POTENTIALS, priors.Ridge.kind, priors.GradientStep.kind, priors.Residual.kind}
+    tested |= {*potentials.POTENTIALS, priors.GradientStep.kind, priors.Residual.kind}
     assert tested == set(priors.PRIORS)

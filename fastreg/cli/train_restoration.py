@@ -115,19 +115,12 @@ def unrolled(
     data: Data,
     start: Annotated[str | None, START] = None,
     potential: Annotated[
-        Literal["sum", "least-squares", "red", "ridge"] | None,
-        typer.Option(
-            help="In place of a model to start from: a potential of a small U-Net, or of filters, with random weights."
-        ),
+        Literal["sum", "least-squares", "red"] | None,
+        typer.Option(help="In place of a model to start from: a potential of a small U-Net with random weights."),
     ] = None,
     widths: Annotated[
-        str | None,
-        typer.Option(
-            metavar="N,N,...",
-            help="With --potential: channels of the scales of the U-Net, or after each convolution of the filters. "
-            "[default: 16,32,64, or 6,12,48]",
-        ),
-    ] = None,
+        str, typer.Option(metavar="N,N,...", help="With --potential: channels of the scales of the U-Net.")
+    ] = "16,32,64",
     blocks: Annotated[int, typer.Option(min=1, help="With --potential: residual blocks per scale.")] = 1,
     steps: Annotated[int, typer.Option(min=1, help="Steps of the solver, each with its own learned numbers.")] = 8,
     sigma: Annotated[
@@ -167,7 +160,7 @@ def unrolled(
     # the first image is as noisy as the observation for denoising only
     first = {"first": 0.01} if task == "denoise" else {}
     # with random weights, single steps have to be small
-    small = {"ridge": {"data": 0.5, "prior": 0.5}, None: {}}.get(potential, {"data": 0.15, "prior": 0.005})
+    small = {} if potential is None else {"data": 0.15, "prior": 0.005}
     _run(
         RestorationJob(
             files=new_files(output, overwrite or resume),
@@ -194,13 +187,9 @@ def unrolled(
     )
 
 
-def _small_potential(kind: str, widths: str | None, blocks: int) -> dict[str, Any]:
-    given = {} if widths is None else {"widths": list(numbers("widths", widths))}
-    if kind == "ridge":
-        return {"kind": kind, "settings": given}
+def _small_potential(kind: str, widths: str, blocks: int) -> dict[str, Any]:
     network = {
-        "widths": [16, 32, 64],
-        **given,
+        "widths": list(numbers("widths", widths)),
         "blocks": blocks,
         "activation": "silu",
         "residual": kind != "sum",

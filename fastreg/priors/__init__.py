@@ -8,12 +8,11 @@ from fastreg.priors.network import NetworkDenoiser
 from fastreg.priors.patch_critic import ALR, ALR_RELEASED, Layer, PatchCritic, alr_layers
 from fastreg.priors.potentials import RED, GradientStep, LeastSquares, Potential, Sum
 from fastreg.priors.residual import Residual
-from fastreg.priors.ridge import Ridge
 from fastreg.priors.unet import UNet
 
 #: Every prior by its kind.
 PRIORS: dict[str, type[Prior]] = {
-    cls.kind: cls for cls in (PatchCritic, UNet, DnCNN, FFDNet, LeastSquares, RED, Sum, GradientStep, Residual, Ridge)
+    cls.kind: cls for cls in (PatchCritic, UNet, DnCNN, FFDNet, LeastSquares, RED, Sum, GradientStep, Residual)
 }
 
 __all__ = [
@@ -34,7 +33,6 @@ __all__ = [
     "Prior",
     "Regularizer",
     "Residual",
-    "Ridge",
     "Sum",
     "UNet",
     "alr_layers",

@@ -45,7 +45,7 @@ class Layer(nn.Module, abc.ABC):
 
 
 class Conv(nn.Conv2d, Layer):
-    """Convolution with zeros beyond the border; the size stays.
+    """3x3 convolution with zeros beyond the border; the size stays.
 
     Parameters
     ----------
@@ -55,34 +55,18 @@ class Conv(nn.Conv2d, Layer):
         Whether a constant is added to each channel.
     dilation
         Distance in pixels of neighbouring taps.
-    side
-        Of the kernel in taps; odd.
     """
 
-    def __init__(self, inputs: int, outputs: int, bias: bool = False, dilation: int = 1, side: int = 3) -> None:
-        super().__init__(inputs, outputs, side, padding=dilation * (side // 2), dilation=dilation, bias=bias, **PLAIN)
-
-    @property
-    def kernels(self) -> Tensor:
-        """The kernels, a function of the weights, ``[outputs, inputs, side, side]``."""
-        return self.weight
+    def __init__(self, inputs: int, outputs: int, bias: bool = False, dilation: int = 1) -> None:
+        super().__init__(inputs, outputs, 3, padding=dilation, dilation=dilation, bias=bias, **PLAIN)
 
     def forward(self, x: Tensor, tape: Tape | None = None) -> Tensor:
         """Feature maps ``[B, outputs, H, W]``."""
-        return F.conv2d(x, self.kernels, self.bias, 1, self.padding, self.dilation)
+        return super().forward(x)
 
     def vjp(self, v: Tensor, tape: Tape) -> Tensor:
         """The convolution with the mirrored kernels; ONNX Runtime takes 1.4 times as long for the transposed one."""
-        return F.conv2d(v, self.kernels.transpose(0, 1).flip(2, 3), None, 1, self.padding, self.dilation)
-
-
-class ZeroMeanConv(Conv):
-    """The same with kernels of zero mean, so that constant images become zero, except close to the border."""
-
-    @property
-    def kernels(self) -> Tensor:
-        """The weights without their mean over each kernel."""
-        return self.weight - self.weight.mean((2, 3), keepdim=True)
+        return F.conv2d(v, self.weight.transpose(0, 1).flip(2, 3), None, 1, self.padding, self.dilation)
 
 
 class Down(nn.Conv2d, Layer):

@@ -20,35 +20,11 @@ NETWORKS: dict[str, type[NetworkDenoiser]] = {cls.kind: cls for cls in (UNet, Dn
 
 
 class Potential(Regularizer):
-    """A regularizer R(x, s) = h(x, s) / (s² |Ω|) of images of |Ω| pixels.
+    """A regularizer R(x, s) = h(x, s) / (s² |Ω|) of images of |Ω| pixels, with h made of a network N.
 
-    For a potential h that was trained as a denoiser (see `GradientStep`), x − ∇h(x, s) removes white noise of standard deviation
-    s. Then R is the negative logarithm, per pixel, of a density of images with such noise, and a weight of one belongs to the
+    For a potential that was trained as a denoiser (see `GradientStep`), x − ∇h(x, s) removes white noise of standard deviation s.
+    Then R is the negative logarithm, per pixel, of a density of images with such noise, and a weight of one belongs to the
     maximum a posteriori estimate.
-    """
-
-    calibrated = True
-
-    def energy_and_gradient(self, x: Tensor, sigma: Tensor | None = None) -> tuple[Tensor, Tensor]:
-        """Energy ``[B]`` and gradient ``[B, C, H, W]`` at the noise level `sigma` ``[B]``.
-
-        Raises
-        ------
-        ValueError
-            If there is not one noise level for each image.
-        """
-        level = self.noise_level(x, sigma)
-        energy, gradient = self.potential(x, level)
-        scale = 1 / (level.square() * (x.shape[-2] * x.shape[-1]))
-        return scale * energy, per_entry(scale, x) * gradient
-
-    @abc.abstractmethod
-    def potential(self, x: Tensor, sigma: Tensor) -> tuple[Tensor, Tensor]:
-        """h ``[B]`` and its gradient ``[B, C, H, W]``."""
-
-
-class NetworkPotential(Potential):
-    """A potential h made of a denoising network N.
 
     The gradient takes one evaluation of N and one product with its transposed Jacobian, in plain torch operations. It is exact
     at the borders as well, if N is differentiable: use a smooth activation.
@@ -64,21 +40,33 @@ class NetworkPotential(Potential):
         If there is no such network.
     """
 
+    calibrated = True
+
     def __init__(self, network: NetworkDenoiser | Mapping[str, Any]) -> None:
         super().__init__()
         self.network = network if isinstance(network, NetworkDenoiser) else build(NETWORKS, network)
         self.channels, self.multiple, self.reach = self.network.channels, self.network.multiple, 2 * self.network.reach
 
-    def potential(self, x: Tensor, sigma: Tensor) -> tuple[Tensor, Tensor]:
-        """h ``[B]`` and its gradient ``[B, C, H, W]``."""
-        return self.of_network(x, *self.network.linearize(x, sigma))
+    def energy_and_gradient(self, x: Tensor, sigma: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        """Energy ``[B]`` and gradient ``[B, C, H, W]`` at the noise level `sigma` ``[B]``.
+
+        Raises
+        ------
+        ValueError
+            If there is not one noise level for each image.
+        """
+        level = self.noise_level(x, sigma)
+        value, saved = self.network.linearize(x, level)
+        energy, gradient = self.potential(x, value, saved)
+        scale = 1 / (level.square() * (x.shape[-2] * x.shape[-1]))
+        return scale * energy, per_entry(scale, x) * gradient
 
     @abc.abstractmethod
-    def of_network(self, x: Tensor, value: Tensor, saved: tuple[Tensor, ...]) -> tuple[Tensor, Tensor]:
+    def potential(self, x: Tensor, value: Tensor, saved: tuple[Tensor, ...]) -> tuple[Tensor, Tensor]:
         """h ``[B]`` and its gradient ``[B, C, H, W]``, from `value` = N(x) and what was saved for its vjp."""
 
 
-class LeastSquares(NetworkPotential):
+class LeastSquares(Potential):
     """h(x) = ½ ‖x − N(x)‖², never negative.
 
     Notes
@@ -89,13 +77,13 @@ class LeastSquares(NetworkPotential):
 
     kind = "least_squares"
 
-    def of_network(self, x: Tensor, value: Tensor, saved: tuple[Tensor, ...]) -> tuple[Tensor, Tensor]:
+    def potential(self, x: Tensor, value: Tensor, saved: tuple[Tensor, ...]) -> tuple[Tensor, Tensor]:
         """∇h = x − N − Jᵀ(x − N)."""
         rest = x - value
         return 0.5 * rest.square().sum((1, 2, 3)), rest - self.network.vjp(saved, rest)
 
 
-class RED(NetworkPotential):
+class RED(Potential):
     """h(x) = ½ xᵀ(x − N(x)), which is not bounded below for every network.
 
     Notes
@@ -106,13 +94,13 @@ class RED(NetworkPotential):
 
     kind = "red"
 
-    def of_network(self, x: Tensor, value: Tensor, saved: tuple[Tensor, ...]) -> tuple[Tensor, Tensor]:
+    def potential(self, x: Tensor, value: Tensor, saved: tuple[Tensor, ...]) -> tuple[Tensor, Tensor]:
         """∇h = x − ½(N + Jᵀx)."""
         energy = 0.5 * (x * (x - value)).sum((1, 2, 3))
         return energy, x - 0.5 * (value + self.network.vjp(saved, x))
 
 
-class Sum(NetworkPotential):
+class Sum(Potential):
     """h(x) = Σ N(x), the sum over all pixels and channels; not bounded below for every network.
 
     Notes
@@ -122,7 +110,7 @@ class Sum(NetworkPotential):
 
     kind = "sum"
 
-    def of_network(self, x: Tensor, value: Tensor, saved: tuple[Tensor, ...]) -> tuple[Tensor, Tensor]:
+    def potential(self, x: Tensor, value: Tensor, saved: tuple[Tensor, ...]) -> tuple[Tensor, Tensor]:
         """∇h = Jᵀ1."""
         return value.sum((1, 2, 3)), self.network.vjp(saved, torch.ones_like(value))
 
@@ -135,7 +123,7 @@ class GradientStep(Denoiser):
     Parameters
     ----------
     regularizer
-        A potential of a network, or its kind and settings.
+        A potential, or its kind and settings.
 
     Notes
     -----
@@ -144,10 +132,9 @@ class GradientStep(Denoiser):
 
     kind = "gradient_step"
 
-    def __init__(self, regularizer: NetworkPotential | Mapping[str, Any]) -> None:
+    def __init__(self, regularizer: Potential | Mapping[str, Any]) -> None:
         super().__init__()
-        made = regularizer if isinstance(regularizer, NetworkPotential) else build(POTENTIALS, regularizer)
-        self.regularizer: NetworkPotential = made
+        self.regularizer = regularizer if isinstance(regularizer, Potential) else build(POTENTIALS, regularizer)
         self.channels, self.multiple, self.reach = (
             self.regularizer.channels,
             self.regularizer.multiple,
@@ -156,10 +143,11 @@ class GradientStep(Denoiser):
 
     def forward(self, x: Tensor, sigma: Tensor) -> Tensor:
         """Clean images ``[B, C, H, W]`` from images with noise of standard deviation `sigma` ``[B]``."""
-        return x - self.regularizer.potential(x, sigma)[1]
+        value, saved = self.regularizer.network.linearize(x, sigma)
+        return x - self.regularizer.potential(x, value, saved)[1]
 
 
-POTENTIALS: dict[str, type[NetworkPotential]] = {cls.kind: cls for cls in (LeastSquares, RED, Sum)}
+POTENTIALS: dict[str, type[Potential]] = {cls.kind: cls for cls in (LeastSquares, RED, Sum)}
 
 
 def smooth_start(denoiser: NetworkDenoiser, activation: str = "silu", scale: float = 10.0) -> NetworkDenoiser:

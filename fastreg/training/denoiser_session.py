@@ -12,8 +12,8 @@ from torch import Tensor, nn
 
 from fastreg import models
 from fastreg.parts import build, describe
-from fastreg.priors import PRIORS, Denoiser, GradientStep, NetworkDenoiser, Prior
-from fastreg.priors.potentials import POTENTIALS, NetworkPotential, smooth_start
+from fastreg.priors import PRIORS, Denoiser, GradientStep, NetworkDenoiser, Potential, Prior
+from fastreg.priors.potentials import POTENTIALS, smooth_start
 from fastreg.training import patches
 from fastreg.training.denoiser import DenoiserObjective, DenoiserRecipe, denoising_psnr
 from fastreg.training.loop import Loop
@@ -120,7 +120,7 @@ def _learner(model: Prior, potential: str | None) -> Denoiser:
     ValueError
         If the model is neither a denoiser nor a potential, or no potential can be made of it.
     """
-    if isinstance(model, NetworkPotential) and potential in (None, model.kind):
+    if isinstance(model, Potential) and potential in (None, model.kind):
         return GradientStep(model)
     if potential is None:
         if not isinstance(model, Denoiser):

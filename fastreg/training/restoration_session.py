@@ -14,16 +14,16 @@ from fastreg import models
 from fastreg.models import TaskSettings, WeightRule
 from fastreg.parts import build
 from fastreg.priors import (
-    PRIORS,
     GradientPrior,
     GradientStep,
     NetworkDenoiser,
+    Potential,
     Prior,
     Regularizer,
     Residual,
     UNet,
 )
-from fastreg.priors.potentials import NetworkPotential
+from fastreg.priors.potentials import POTENTIALS
 from fastreg.solvers import ForwardBackward, LearnedSplitting, MonotoneForwardBackward, Solver
 from fastreg.training import patches
 from fastreg.training.equilibrium import Backward, EquilibriumObjective
@@ -116,7 +116,7 @@ class RestorationJob(Job[RestorationRecipe]):
         A folder of clean photographs, one in sixteen of which is held out.
     start
         The model to start from, by its name or file: explicit, or a denoiser, whose residual is used in the place of a gradient.
-        Or kind and settings of a potential, to start from random weights.
+        Or kind and settings of a potential of a U-Net, to start from random weights.
     weight
         The weight lambda to start from; that of the start's card for the task and this solver, else 1, if not given.
     """
@@ -204,13 +204,12 @@ def _where_from(start: str | dict[str, Any]) -> str:
     return f"the weights of {Path(start).stem}" if isinstance(start, str) else "random weights"
 
 
-def _random(description: dict[str, Any]) -> Prior:
-    prior = build(PRIORS, description)
-    if isinstance(prior, NetworkPotential):
-        if not isinstance(prior.network, UNet):
-            raise ValueError(f"expected a potential of a U-Net, got one of a {prior.network.kind}")
-        initialize(prior.network)
-    return prior
+def _random(description: dict[str, Any]) -> Potential:
+    potential = build(POTENTIALS, description)
+    if not isinstance(potential.network, UNet):
+        raise ValueError(f"expected a potential of a U-Net, got one of a {potential.network.kind}")
+    initialize(potential.network)
+    return potential
 
 
 def _trainable(model: Prior) -> GradientPrior:

@@ -14,8 +14,12 @@ import numpy as np
 import pytest
 import torch
 
+from fastreg import Restorer
+from fastreg.export import Options, export
 from fastreg.io import images
-from fastreg.operators import LinearOperator, gaussian_psf
+from fastreg.operators import Downsample, LinearOperator, gaussian_psf
+from fastreg.priors import LeastSquares, UNet
+from fastreg.solvers import LearnedSplitting, MonotoneForwardBackward, Solver
 from tests.cpp import artefacts
 from tests.cpp.building import ROOT, Built, rows_of, run_cmake
 
@@ -54,6 +58,26 @@ def test_a_c_program_gives_what_python_gives(
     x = torch.from_numpy(np.fromfile(tmp_path / "x", np.float32)).reshape(expected.shape)
     assert (x - expected).square().mean().sqrt() <= RMS
     assert (x - operator.initial(y)).square().mean().sqrt() > 1e-2
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "solver", [MonotoneForwardBackward(6), LearnedSplitting([[1.1, 0.0, 0.9, 0.23], [0.7, 0.3, 1.2, 0.017]])]
+)
+def test_a_potential_in_a_c_program(built: Built, tmp_path: Path, solver: Solver[Any]) -> None:
+    """With backtracking, and with a learned schedule."""
+    torch.manual_seed(0)
+    prior = LeastSquares(UNet(3, (4, 8), 1, "silu")).requires_grad_(False)
+    restorer = Restorer(Downsample(factor=2), prior=prior, solver=solver, weight=3.0).eval()
+    export(restorer, tmp_path / "x.pt2", "aoti", Options(max_batch=4, max_size=256))
+    y = torch.rand(2, 3, 18, 15, generator=torch.Generator().manual_seed(0))
+    (tmp_path / "y").write_bytes(y.numpy().tobytes())
+    result = built.run("c_client", tmp_path / "x.pt2", tmp_path / "y", tmp_path / "x", 2, 18, 15, 0.08, 0)
+    assert result.returncode == 0, result.stderr
+    expected = restorer(y, 0.08)
+    x = torch.from_numpy(np.fromfile(tmp_path / "x", np.float32)).reshape(expected.shape)
+    assert (x - expected).square().mean().sqrt() <= RMS
+    assert (x - restorer.operator.initial(y)).square().mean().sqrt() > 1e-2
 
 
 PICTURES = {

@@ -10,8 +10,8 @@ from fastreg.export import FORMATS, export, load
 from fastreg.export.formats import Options
 from fastreg.fidelities import L2, Huber
 from fastreg.kernels.precision import cpu_has_bf16
-from fastreg.operators import Blur, Downsample, FourierSampling, Mosaic
-from fastreg.priors import LeastSquares, PatchCritic, UNet
+from fastreg.operators import Blur, Downsample, FourierSampling, Identity, Mosaic
+from fastreg.priors import DnCNN, LeastSquares, PatchCritic, UNet
 from fastreg.solvers import (
     ADMM,
     PDHG1,
@@ -33,13 +33,17 @@ def unet():
     return UNet(widths=(4, 8), blocks=1)
 
 
+def small():
+    return LeastSquares(DnCNN(3, 4, 3, "silu", noise_map=True))
+
+
 def potential():
     return LeastSquares(UNet(widths=(4, 8), blocks=1, activation="silu"))
 
 
 LEARNED = LearnedSplitting([[1.1, 0.0, 0.9, 0.23], [0.7, 0.3, 1.2, 0.017]])
 SMALL = [
-    pytest.param(Blur(PSF, "circular"), L2(), critic, LEARNED, "onnx", None, id="circular-learned"),
+    pytest.param(Blur(PSF, "circular"), L2(), small, LEARNED, "onnx", None, id="circular-learned"),
     pytest.param(Blur(PSF, "replicate"), Huber(), critic, Adam(1), "onnx", None, id="replicate-huber"),
     pytest.param(Blur(PSF, "zero"), L2(), critic, Adam(1), "onnx", 5, id="zero-with-the-call"),
     pytest.param(Blur(PSF, "valid"), L2(), critic, Adam(1), "onnx-step", None, id="valid"),
@@ -58,6 +62,8 @@ LARGE = [
     (Downsample(factor=2), MonotoneForwardBackward(3), "aoti", "ieee"),
     (Blur(PSF, "circular"), ForwardBackward(3, accelerated=True), "onnx-unrolled", "ieee"),
     (Mosaic(), LEARNED, "aoti", "ieee"),
+    *((Identity(), MonotoneForwardBackward(3), name, "ieee") for name in ("onnx-unrolled", "triton-server")),
+    *((Identity(), LEARNED, name, "ieee") for name in ("onnx", "onnx-step", "onnx-unrolled", "triton-server")),
     (Mosaic(), PDHG1(2), "onnx-step", "ieee"),
 ]
 
@@ -86,6 +92,22 @@ def test_parts_in_onnx(operator, fidelity, prior, solver, name, side, tmp_path):
             artefact(y, 0.1, psf=torch.ones(3, 3))
     if isinstance(operator, Blur) and operator.boundary == "valid":
         assert about["outputs"][0]["shape"] == ["B", 3, "H+2", "W+3"]
+
+
+def test_backtracking_is_part_of_the_program(tmp_path):
+    """Each image of a batch has its own step: some are halved, others not."""
+    torch.manual_seed(0)
+    solver = MonotoneForwardBackward(4, 2.0)
+    restorer = Restorer(Identity(), L2(), small(), solver, weight=1.0).eval().requires_grad_(False)
+    sigma, weight = torch.tensor([0.05, 0.2]), torch.tensor([0.1, 200.0])
+    y = torch.rand(2, 3, 20, 21, generator=torch.Generator().manual_seed(0))
+    problem = restorer.problem(sigma, weight)
+    state = solver.start(problem, y)
+    for row in solver.schedule:
+        state = solver.step(problem, y, state, row)
+    assert state.scale[0] == 1 and state.scale[1] < 1
+    made = export(restorer, tmp_path / "x.onnx", "onnx", Options(max_batch=4, max_size=256))
+    torch.testing.assert_close(load(made.path)(y, sigma, weight), state.x, rtol=0, atol=1e-5)
 
 
 @pytest.mark.slow

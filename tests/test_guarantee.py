@@ -20,6 +20,7 @@ def test_every_task_has_an_explicit_model() -> None:
         restorer = tasks.make_restorer(operator, **tasks.descending(task, iterations=3))
         assert isinstance(restorer.solver, MonotoneForwardBackward) and restorer.solver.iterations == 3
         assert isinstance(restorer.prior, Regularizer)
+        assert restorer.prior.card is not None and restorer.prior.card.name == "unet-gradient"
 
 
 def test_an_implicit_prior_is_refused() -> None:

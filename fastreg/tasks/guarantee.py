@@ -28,7 +28,7 @@ def descending(task: str, prior: str | Prior = "auto", iterations: int | None = 
         A name in `TASKS`.
     prior
         An explicit prior, or the name or file of a model; ``auto`` is the model that ships for the task: one tuned with
-        `MonotoneForwardBackward`, else one tuned for the fewest tasks.
+        `MonotoneForwardBackward` if there is one, of these one tuned for the fewest tasks, and the largest.
     iterations
         Number of steps; from the model card if not given, or 100 if its solver is another one.
 
@@ -90,7 +90,11 @@ def _default(task: str) -> Prior:
     cards = [(model, model.card) for model in models if model.card is not None and task in model.card.tasks]
     if not cards:
         raise ValueError(f"no explicit model that ships was tuned for {task}: give one as --prior")
-    return min(cards, key=lambda pair: (_monotone(pair[1], task) is None, len(pair[1].tasks)))[0]
+
+    def order(model: Prior, card: ModelCard) -> tuple[bool, int, int]:
+        return _monotone(card, task) is None, len(card.tasks), -sum(p.numel() for p in model.parameters())
+
+    return min(cards, key=lambda pair: order(*pair))[0]
 
 
 def _monotone(card: ModelCard, task: str) -> dict[str, Any] | None:

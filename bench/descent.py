@@ -62,7 +62,7 @@ def curves(data: Path, prior: str, iterations: int, crop: int) -> Iterator[Curve
     clean = torch.from_numpy(pixels)[None].contiguous()
     operator = tasks.make_operator("deblur", psf="gaussian:7:3", boundary="circular")
     y = operator.observe(clean, SIGMA, torch.Generator().manual_seed(0))
-    choice = tasks.descending("deblur", prior)
+    choice = tasks.descent_choice("deblur", prior)
     explicit, monotone = choice["prior"], choice["solver"]
     assert isinstance(explicit, GradientPrior) and explicit.card is not None
     sigma = torch.tensor([SIGMA])

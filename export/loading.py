@@ -16,7 +16,7 @@ from fastreg.compiled.samples import Sample
 from fastreg.export import formats, forms, metadata
 from fastreg.export.formats import Metadata, Run
 from fastreg.operators.checks import as_numbers
-from fastreg.restorer import Restorer, check_values, per_entry
+from fastreg.restorer import Restorer, check_values, one_per_entry
 
 #: Formats with the same kind of file.
 _WHOLE_ONNX = ("onnx", "onnx-unrolled", "triton-server")
@@ -81,7 +81,7 @@ class Artefact:
             If a shape, size, layout or device does not fit the metadata, or a value is not finite or out of range.
         """
         self._check_observations(y)
-        noise = per_entry("sigma", sigma, y).contiguous()
+        noise = one_per_entry("sigma", sigma, y).contiguous()
         values = [torch.view_as_real(y) if y.is_complex() else y, noise, self._weight(weight, noise, y)]
         wanted = self.metadata["inputs"][3:]
         names = [spec["name"] for spec in wanted]
@@ -128,7 +128,7 @@ class Artefact:
 
     def _weight(self, weight: float | Tensor | None, sigma: Tensor, y: Tensor) -> Tensor:
         if weight is not None:
-            return per_entry("weight", weight, y).contiguous()
+            return one_per_entry("weight", weight, y).contiguous()
         if self._rule is None:
             raise ValueError("this artefact has no weight rule: give the weight as weight=")
         result: Tensor = self._rule(sigma)

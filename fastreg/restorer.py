@@ -234,9 +234,9 @@ class Restorer(nn.Module):
     def levels(self, y: Tensor, sigma: float | Tensor, weight: float | Tensor | None = None) -> tuple[Tensor, Tensor]:
         """Check the arguments of `forward`, and return noise levels and weights as it uses them, ``[B]``."""
         self.check(y)
-        noise = per_entry("sigma", sigma, y)
+        noise = one_per_entry("sigma", sigma, y)
         if weight is not None:
-            return noise, per_entry("weight", weight, noise)
+            return noise, one_per_entry("weight", weight, noise)
         if self.weight_rule is None:
             raise ValueError("this prior has no tuned weight for the task: give one as weight=")
         rule: Tensor = self.weight_rule(noise)
@@ -272,7 +272,7 @@ def check_values(y: Tensor) -> None:
         )
 
 
-def per_entry(name: str, value: float | Tensor, like: Tensor) -> Tensor:
+def one_per_entry(name: str, value: float | Tensor, like: Tensor) -> Tensor:
     """A positive number, or one for each entry of the batch, as ``[B]``; ``sigma`` must be below 1."""
     if isinstance(value, Tensor):
         if value.dtype == torch.bool or value.is_complex():

@@ -17,7 +17,7 @@ def test_every_task_has_an_explicit_model() -> None:
     for task in tasks.TASKS:
         options = {"deblur": {"psf": "gaussian:3:1"}, "super-resolve": {"factor": 2}, "demosaick": {"pattern": "rggb"}}
         operator = tasks.random_operator(task, 24, 24, torch.Generator().manual_seed(0), **options.get(task, {}))
-        restorer = tasks.make_restorer(operator, **tasks.descending(task, iterations=3))
+        restorer = tasks.make_restorer(operator, **tasks.descent_choice(task, iterations=3))
         assert isinstance(restorer.solver, MonotoneForwardBackward) and restorer.solver.iterations == 3
         assert isinstance(restorer.prior, Regularizer)
         assert restorer.prior.card is not None and restorer.prior.card.name == "unet-gradient"
@@ -25,11 +25,11 @@ def test_every_task_has_an_explicit_model() -> None:
 
 def test_an_implicit_prior_is_refused() -> None:
     with pytest.raises(ValueError, match="explicit prior only: unet is a unet, without an energy"):
-        tasks.descending("denoise", "unet")
+        tasks.descent_choice("denoise", "unet")
 
 
 def test_energies_are_reported_for_each_image() -> None:
-    restorer = tasks.make_restorer(tasks.make_operator("denoise"), **tasks.descending("denoise", iterations=6))
+    restorer = tasks.make_restorer(tasks.make_operator("denoise"), **tasks.descent_choice("denoise", iterations=6))
     prepared = prepare(restorer, "ieee", "never", 1)
     check = tasks.DescentCheck(prepared)
     y = random((2, 3, 24, 24), torch.float32)

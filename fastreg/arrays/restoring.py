@@ -77,7 +77,7 @@ def restore(
     restorer = restorers.restorer(operator, options, how, precision, size)
     step = 1 / np.iinfo(dtype).max if dtype.kind == "u" else FLOAT_STEP
     found = tasks.estimate(restorer, pixels, step) if level is None else level
-    x = tasks.shown(restorer, tasks.solve(restorer, torch.from_numpy(pixels)[None], found))[0].numpy()
+    x = tasks.visible_part(restorer, tasks.solve(restorer, torch.from_numpy(pixels)[None], found))[0].numpy()
     samples = (x * np.float32(np.iinfo(dtype).max)).round() if dtype.kind == "u" else x
     result = samples.astype(np.float64 if dtype == np.complex128 else np.float32 if dtype.kind == "c" else dtype)
     return result[0] if channel_axis is None else np.ascontiguousarray(np.moveaxis(result, 0, channel_axis))

@@ -14,7 +14,7 @@ from fastreg.io.stacks import Pages, Stack
 from fastreg.operators import Mosaic
 from fastreg.parts import digest
 from fastreg.restorer import Restorer
-from fastreg.tasks import estimate, shown, solve
+from fastreg.tasks import estimate, solve, visible_part
 
 #: Pixels that are restored at once at most, unless one image has more. A CPU gains by batches of tiny images only.
 _AT_ONCE = {"cpu": 1 << 16, "cuda": 1 << 20}
@@ -126,7 +126,7 @@ def _restore(restorer: Restorer, images: Sequence[Image], sigmas: Sequence[float
     y = np.stack([image.pixels for image in images])
     if centered:
         y = np.fft.ifftshift(y, (2, 3))
-    x = shown(restorer, solve(restorer, torch.from_numpy(y), sigmas)).contiguous().numpy()
+    x = visible_part(restorer, solve(restorer, torch.from_numpy(y), sigmas)).contiguous().numpy()
     if centered:
         x = np.fft.fftshift(x, (2, 3))
     return [

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from fastreg.tasks import TASKS, takers
+from fastreg.tasks import TASKS, tasks_with
 from fastreg.tasks.fidelities import FORMS
 
 if TYPE_CHECKING:
@@ -33,19 +33,19 @@ PsfOption = Annotated[
     str | None,
     typer.Option(
         metavar="FILE|WORD",
-        help=f"For {takers('psf')}: the point spread function, a two-dimensional .npy or a grey image; or "
+        help=f"For {tasks_with('psf')}: the point spread function, a two-dimensional .npy or a grey image; or "
         "gaussian:SIZE:STD, motion:LENGTH:ANGLE, disk:RADIUS, box:SIZE, in pixels and degrees.",
     ),
 ]
 BoundaryOption = Annotated[
     Boundary | None,
-    typer.Option(help=f"For {takers('boundary')}: what lies beyond the border of the image; reflect if not given."),
+    typer.Option(help=f"For {tasks_with('boundary')}: what lies beyond the border of the image; reflect if not given."),
 ]
 MaskOption = Annotated[
     str | None,
     typer.Option(
         metavar="FILE",
-        help=f"For {takers('mask')}: an image or .npy, not zero where a pixel (mri: a frequency) is known. What is "
+        help=f"For {tasks_with('mask')}: an image or .npy, not zero where a pixel (mri: a frequency) is known. What is "
         "transparent counts as zero.",
     ),
 ]
@@ -54,15 +54,15 @@ MaskMeansOption = Annotated[
 ]
 FactorOption = Annotated[
     int | None,
-    typer.Option(min=2, max=4, help=f"For {takers('factor')}: by how much to enlarge each side."),
+    typer.Option(min=2, max=4, help=f"For {tasks_with('factor')}: by how much to enlarge each side."),
 ]
 PatternOption = Annotated[
-    Pattern | None, typer.Option(help=f"For {takers('pattern')}: colours of the upper-left 2x2 pixels, row by row.")
+    Pattern | None, typer.Option(help=f"For {tasks_with('pattern')}: colours of the upper-left 2x2 pixels, row by row.")
 ]
 PatternOrAutoOption = Annotated[
     PatternOrAuto | None,
     typer.Option(
-        help=f"For {takers('pattern')}: colours of the upper-left 2x2 pixels, row by row; auto, the default for RAW files of "
+        help=f"For {tasks_with('pattern')}: colours of the upper-left 2x2 pixels, row by row; auto, the default for RAW files of "
         "cameras: as the file says."
     ),
 ]

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from fastreg.cli import choices
-from fastreg.tasks import takers
+from fastreg.tasks import tasks_with
 
 if TYPE_CHECKING:
     from fastreg.compiled.samples import Sample
@@ -49,14 +49,15 @@ def export(
         str | None,
         typer.Option(
             metavar="FILE|WORD|input",
-            help=f"For {takers('psf')}: a fixed point spread function, as for restore; or input: one comes with every call.",
+            help=f"For {tasks_with('psf')}: a fixed point spread function, as for restore; or input: one comes with every call.",
         ),
     ] = None,
     psf_side: Annotated[
         int, typer.Option(min=1, max=255, help="With --psf input: largest side of a PSF in pixels, an odd number.")
     ] = 25,
     mask: Annotated[
-        str | None, typer.Option(metavar="input", help=f"For {takers('mask')}: the mask always comes with every call.")
+        str | None,
+        typer.Option(metavar="input", help=f"For {tasks_with('mask')}: the mask always comes with every call."),
     ] = None,
     boundary: choices.BoundaryOption = None,
     factor: choices.FactorOption = None,

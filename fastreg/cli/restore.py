@@ -128,7 +128,7 @@ def restore(
         raise ValueError(f"{task} takes no --range: its measurements are complex numbers")
     choice: tasks.Choice = {"prior": prior, "iterations": iterations}
     if guarantee is not None:
-        choice = tasks.descending(task, prior, iterations)
+        choice = tasks.descent_choice(task, prior, iterations)
     choice |= {"fidelity": fidelity, "strength": strength, "weight": weight, "device": device}
     restorer = tasks.make_restorer(operator, **choice)
     if guarantee is not None and precision == "auto":

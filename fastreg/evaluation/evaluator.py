@@ -20,7 +20,7 @@ from fastreg.evaluation.noise import read_noise
 from fastreg.evaluation.results import Evaluation, Row, Score, Settings
 from fastreg.io import decoders, images
 from fastreg.parts import describe
-from fastreg.tasks import effective_weight, shown, solve
+from fastreg.tasks import effective_weight, solve, visible_part
 
 __all__ = ["Evaluation", "Evaluator", "Pictures", "Row", "Score", "Settings", "parse_shard"]
 
@@ -142,14 +142,14 @@ class Evaluator:
 
     def _pictures(self, clean: Tensor, measured: Tensor, restored: Tensor, sigma: float) -> Pictures:
         operator = self.restorer.operator
-        frame, degraded = shown(self.restorer, clean), measured
+        frame, degraded = visible_part(self.restorer, clean), measured
         if measured.shape != frame.shape or measured.is_complex():
-            degraded = shown(self.restorer, operator.initial(measured.to(self.restorer.device)).cpu())
+            degraded = visible_part(self.restorer, operator.initial(measured.to(self.restorer.device)).cpu())
         baseline = None
         if self.settings.baseline:
             method = baselines.BASELINES[tasks.find(self.settings.task).baseline]
             baseline = torch.from_numpy(method(operator, measured, sigma))[0]
-        return Pictures(frame[0], degraded[0].cpu(), shown(self.restorer, restored)[0], baseline)
+        return Pictures(frame[0], degraded[0].cpu(), visible_part(self.restorer, restored)[0], baseline)
 
     def _clean(self, name: str) -> np.ndarray:
         """The image, cropped to a whole number of the pixels of a measurement."""

@@ -12,6 +12,8 @@ if TYPE_CHECKING:
 
 _PAPER, _INK, _GREY, _MARK = (250, 250, 248), (28, 28, 30), (120, 120, 124), (255, 176, 0)
 _MARGIN, _GAP = 28, 14
+#: How much larger details are.
+_ZOOM = 4
 
 
 class Cell(NamedTuple):
@@ -22,14 +24,8 @@ class Cell(NamedTuple):
     caption: str = ""
 
 
-def panel(
-    cells: Sequence[Cell],
-    heading: str = "",
-    zoom: int = 4,
-    width: int = 480,
-    corner: tuple[int, int] | None = None,
-) -> Image.Image:
-    """Pictures of one size side by side, and below each a detail of it.
+def panel(cells: Sequence[Cell], heading: str = "", width: int = 480) -> Image.Image:
+    """Pictures of one size side by side, and below each a detail of it: where the first one has the strongest contours.
 
     Parameters
     ----------
@@ -37,28 +33,21 @@ def panel(
         The pictures, usually clean, degraded and restored.
     heading
         A line above them.
-    zoom
-        How much larger the detail is.
     width
         Width of a picture on the panel, in pixels.
-    corner
-        Row and column of the top left pixel of the detail; if not given, where the first picture has the strongest
-        contours.
 
     Raises
     ------
     ValueError
-        If there is no picture, they differ in size, or the detail is not inside.
+        If there is no picture, or they differ in size.
     """
     sizes = {cell.pixels.shape[-2:] for cell in cells}
     if len(sizes) != 1:
         raise ValueError(f"a panel needs pictures of one size, got {sorted(sizes)}")
     height, columns = next(iter(sizes))
     scale = width / columns
-    detail = (max(1, min(height, columns // (2 * zoom))), max(1, columns // zoom))
-    top, left = corner or _busiest(cells[0].pixels, detail)
-    if not (0 <= top <= height - detail[0] and 0 <= left <= columns - detail[1]):
-        raise ValueError(f"a detail of {detail} pixels at {(top, left)} is not inside a picture of {(height, columns)}")
+    detail = (max(1, min(height, columns // (2 * _ZOOM))), max(1, columns // _ZOOM))
+    top, left = _busiest(cells[0].pixels, detail)
     tall, low = round(height * scale), round(detail[0] * width / detail[1])
     head = 54 if heading else 0
     sheet, draw = _paper(len(cells) * (width + _GAP) - _GAP + 2 * _MARGIN, head + tall + low + _GAP + 56 + 2 * _MARGIN)

@@ -63,10 +63,10 @@ class LearnedSplitting(Solver[LearnedSplittingState]):
 
     @classmethod
     def untrained(
-        cls, iterations: int = 8, first: float = 49 / 255, last: float = 0.01, data: float = 1.0, prior: float = 1.0
+        cls, iterations: int = 8, first: float = 49 / 255, data: float = 1.0, prior: float = 1.0
     ) -> LearnedSplitting:
-        """Where learning starts: half-quadratic splitting with noise levels from `first` to `last`, geometrically."""
-        levels = torch.logspace(0, 1, max(iterations, 1), base=last / first, dtype=torch.float64, device="cpu") * first
+        """Where learning starts: half-quadratic splitting with noise levels from `first` to 0.01, geometrically."""
+        levels = torch.logspace(0, 1, max(iterations, 1), base=0.01 / first, dtype=torch.float64, device="cpu") * first
         return cls([[data, 0.0, prior, level] for level in levels.tolist()])
 
     def objective(self, problem: Problem) -> Problem:

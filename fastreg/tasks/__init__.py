@@ -10,10 +10,10 @@ from fastreg.tasks.building import (
     restorer_for,
 )
 from fastreg.tasks.fidelities import read_fidelity
-from fastreg.tasks.guarantee import DescentCheck, descending
+from fastreg.tasks.guarantee import DescentCheck, descent_choice
 from fastreg.tasks.settings import Choice, Options, OptionsAndChoice, split
-from fastreg.tasks.solving import effective_weight, shown, solve
-from fastreg.tasks.table import TASKS, Task, find, takers
+from fastreg.tasks.solving import effective_weight, solve, visible_part
+from fastreg.tasks.table import TASKS, Task, find, tasks_with
 
 __all__ = [
     "TASKS",
@@ -23,7 +23,7 @@ __all__ = [
     "OptionsAndChoice",
     "Task",
     "choose_device",
-    "descending",
+    "descent_choice",
     "effective_weight",
     "estimate",
     "find",
@@ -33,8 +33,8 @@ __all__ = [
     "random_operator",
     "read_fidelity",
     "restorer_for",
-    "shown",
     "solve",
     "split",
-    "takers",
+    "tasks_with",
+    "visible_part",
 ]

@@ -19,7 +19,7 @@ from fastreg.tasks.settings import Choice
 ROUNDING = 1e-5
 
 
-def descending(task: str, prior: str | Prior = "auto", iterations: int | None = None) -> Choice:
+def descent_choice(task: str, prior: str | Prior = "auto", iterations: int | None = None) -> Choice:
     """A prior and a solver with which the energy F never rises.
 
     Parameters

@@ -65,7 +65,7 @@ def effective_weight(restorer: Restorer, channels: int, sigma: float) -> float |
     return weight if tuned is None else weight * tuned.grey
 
 
-def shown(restorer: Restorer, x: Tensor) -> Tensor:
+def visible_part(restorer: Restorer, x: Tensor) -> Tensor:
     """The part of an image that measurements show: all of it, except for a blur with the boundary rule `valid`."""
     rows, columns = restorer.operator.measurement().margin
     top, left = rows // 2, columns // 2

@@ -171,6 +171,6 @@ def find(name: str) -> Task:
     return TASKS[name]
 
 
-def takers(option: str) -> str:
+def tasks_with(option: str) -> str:
     """The tasks that take an option, as text: "deblur and super-resolve"."""
     return " and ".join(task.name for task in TASKS.values() if option in (*task.needs, *task.takes))

@@ -164,12 +164,12 @@ class CriticObjective:
 
 
 @torch.no_grad()
-def critic_values(critic: PatchCritic, source: PatchSource, sigmas: list[float], count: int = 256) -> list[list[float]]:
-    """Critic values of the same patches under each level of noise (paper, Fig. 3): one list of `count` for each sigma."""
+def critic_values(critic: PatchCritic, source: PatchSource, sigmas: list[float]) -> list[list[float]]:
+    """Critic values of the same patches under each level of noise (paper, Fig. 3): a list for each sigma."""
     generator = torch.Generator().manual_seed(0)
-    patches = source.draw(count, generator)
+    patches = source.draw(256, generator)
     noise = torch.randn(patches.shape, generator=generator)
-    return [critic(patches + sigma * noise, torch.full((count,), sigma)).tolist() for sigma in sigmas]
+    return [critic(patches + sigma * noise, torch.full((len(patches),), sigma)).tolist() for sigma in sigmas]
 
 
 @torch.no_grad()

@@ -17,7 +17,7 @@ from fastreg.io.images import Image
 from fastreg.io.metadata import Metadata
 from fastreg.io.stacks import Stack
 from fastreg.solvers import Adam
-from fastreg.tasks import effective_weight, shown, solve
+from fastreg.tasks import effective_weight, solve, visible_part
 
 
 def make_restorer(channels=3, operator=None, grey=None, **adam):
@@ -74,7 +74,7 @@ def test_valid_blur_is_cut_to_the_frame_of_the_input(size):
     # a PSF that is one pixel shifts nothing: what it measures is the frame
     delta = torch.zeros(size)
     delta[size[0] // 2, size[1] // 2] = 1
-    torch.testing.assert_close(shown(restorer, x), fastreg.operators.Blur(delta, boundary="valid")(x))
+    torch.testing.assert_close(visible_part(restorer, x), fastreg.operators.Blur(delta, boundary="valid")(x))
     assert solve(restorer, y, 0.1).shape == x.shape
     assert restore_image(restorer, Image(y[0].numpy()), 0.1).pixels.shape == tuple(y.shape[1:])
 

@@ -7,6 +7,7 @@ import hashlib
 import io
 import logging
 import warnings
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -39,7 +40,11 @@ def save(program: ExportedProgram, inputs: Sequence[str], outputs: Sequence[str]
         import onnxscript  # noqa: F401
     except ImportError as error:
         raise ExportError(f"ONNX needs the packages of fastreg[onnx]: {error}") from error
-    table: Any = {torch.ops.aten.sym_stride.int: _stride}
+    table: Any = {
+        torch.ops.aten.sym_stride.int: _stride,
+        torch.ops.aten.conv2d.default: _conv2d,
+        torch.ops.aten.conv_transpose2d.input: _conv_transpose2d,
+    }
     with _quiet():
         try:
             result = torch.onnx.export(
@@ -52,6 +57,7 @@ def save(program: ExportedProgram, inputs: Sequence[str], outputs: Sequence[str]
     model = result.model_proto
     _rename(model.graph, [value.name for value in model.graph.input], inputs)
     _rename(model.graph, [value.name for value in model.graph.output], outputs)
+    _enclose(model.graph)
     _strip(model.graph)
     for function in model.functions:
         _strip(function)
@@ -165,6 +171,52 @@ def _stride(x: Any, dim: int) -> Any:
     return opset18.ReduceProd(opset18.Shape(x, start=dim + 1), keepdims=0)
 
 
+def _conv2d(
+    x: Any,
+    weight: Any,
+    bias: Any = None,
+    stride: Sequence[int] = (1, 1),
+    padding: Sequence[int] = (0, 0),
+    dilation: Sequence[int] = (1, 1),
+    groups: int = 1,
+) -> Any:
+    """A convolution, without a bias if there is none.
+
+    The exporter computes zeros for it, and ONNX Runtime uses its fastest convolutions only where the bias is a constant: they take
+    0.6 times as long.
+    """
+    from onnxscript import opset18
+
+    return opset18.Conv(
+        x, weight, bias, strides=list(stride), pads=[*padding, *padding], dilations=list(dilation), group=groups
+    )
+
+
+def _conv_transpose2d(
+    x: Any,
+    weight: Any,
+    bias: Any = None,
+    stride: Sequence[int] = (1, 1),
+    padding: Sequence[int] = (0, 0),
+    output_padding: Sequence[int] = (0, 0),
+    groups: int = 1,
+    dilation: Sequence[int] = (1, 1),
+) -> Any:
+    """A transposed convolution, likewise."""
+    from onnxscript import opset18
+
+    return opset18.ConvTranspose(
+        x,
+        weight,
+        bias,
+        strides=list(stride),
+        pads=[*padding, *padding],
+        output_padding=list(output_padding),
+        dilations=list(dilation),
+        group=groups,
+    )
+
+
 def _rename(graph: Any, old: Sequence[str], new: Sequence[str]) -> None:
     """Rename values of the outermost graph everywhere."""
     if len(old) != len(new):
@@ -184,6 +236,22 @@ def _rename(graph: Any, old: Sequence[str], new: Sequence[str]) -> None:
     for inner in _graphs(graph):
         for value in (*inner.input, *inner.output):
             value.name = table.get(value.name, value.name)
+
+
+def _enclose(graph: Any) -> None:
+    """Move weights into the loop that alone reads them: ONNX Runtime arranges them for fast convolutions only there."""
+    bodies = list(_graphs(graph))
+    readers = Counter(name for part in (graph, *bodies) for name in _read(part))
+    for body in bodies:
+        own = [value for value in graph.initializer if value.name in _read(body) and readers[value.name] == 1]
+        body.initializer.extend(own)
+        for value in own:
+            graph.initializer.remove(value)
+
+
+def _read(graph: Any) -> set[str]:
+    """Names that the nodes of a graph read, but not the graphs inside them."""
+    return {name for node in graph.node for name in node.input}
 
 
 def _strip(graph: Any) -> None:

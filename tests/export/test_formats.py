@@ -129,3 +129,13 @@ def test_the_package_tells_a_cpp_loader(made):
     loader = torch._inductor.aoti_load_package(str(path)).loader
     assert json.loads(loader.get_metadata()["fastreg"]) == load(path).metadata
     assert zipfile.ZipFile(path).testzip() is None
+
+
+def test_onnx_runtime_knows_the_weights(made):
+    """It uses its fastest convolutions where weights and biases are constants of the same graph, here of the body of the loop."""
+    onnx = pytest.importorskip("onnx")
+    graph = onnx.load(made("denoise", "onnx").path).graph
+    (body,) = (attribute.g for node in graph.node for attribute in node.attribute if attribute.HasField("g"))
+    constants = {value.name for value in body.initializer}
+    convolutions = [node for node in body.node if node.op_type in ("Conv", "ConvTranspose")]
+    assert convolutions and all(constants.issuperset(node.input[1:]) for node in convolutions)

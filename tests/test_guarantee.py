@@ -7,7 +7,8 @@ import torch
 
 from fastreg import Restorer, tasks
 from fastreg.compiled import prepare
-from fastreg.priors import Regularizer
+from fastreg.compiled.samples import photograph
+from fastreg.priors import GradientStep, LeastSquares, Regularizer
 from fastreg.solvers import GradientDescent, MonotoneForwardBackward
 from tests.registry import random
 from tests.solvers.parts import Smooth
@@ -21,6 +22,16 @@ def test_every_task_has_an_explicit_model() -> None:
         assert isinstance(restorer.solver, MonotoneForwardBackward) and restorer.solver.iterations == 3
         assert isinstance(restorer.prior, Regularizer)
         assert restorer.prior.card is not None and restorer.prior.card.name == "unet-gradient"
+
+
+def test_denoising_is_one_gradient_step() -> None:
+    """A step of size 1 with a weight of 2 from the observation is x - grad h(x), and it is taken at every noise level."""
+    restorer = tasks.make_restorer(tasks.make_operator("denoise"), **tasks.descent_choice("denoise"))
+    clean, sigma = photograph("astronaut", (1, 3, 32, 40)), torch.tensor([0.01, 0.06, 0.2, 0.4])
+    y = clean + sigma.view(-1, 1, 1, 1) * torch.randn(4, 3, 32, 40, generator=torch.Generator().manual_seed(0))
+    assert isinstance(restorer.prior, LeastSquares)
+    expected = GradientStep(restorer.prior)(y, sigma)
+    torch.testing.assert_close(restorer(y, sigma), expected, rtol=0, atol=1e-5)
 
 
 def test_an_implicit_prior_is_refused() -> None:

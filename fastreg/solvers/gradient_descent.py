@@ -5,7 +5,6 @@ from __future__ import annotations
 from torch import Tensor
 
 from fastreg.problem import Problem
-from fastreg.solvers.base import positive
 from fastreg.solvers.scaled import Scaled, ScaledState
 
 
@@ -21,8 +20,6 @@ class GradientDescent(Scaled):
     step_size
         Step relative to 1/||A||^2. For L2 and without a prior any value below 2 decreases the energy; a prior of weight
         lambda whose gradient has the Lipschitz constant L lowers the limit to ``2 / (1 + sigma^2 lambda |Omega| L / ||A||^2)``.
-    level
-        Noise level at which the prior is evaluated, relative to sigma.
 
     Raises
     ------
@@ -37,18 +34,8 @@ class GradientDescent(Scaled):
     kind = "gradient_descent"
     needs = frozenset({"data.gradient", "prior.gradient"})
 
-    def __init__(self, iterations: int = 200, step_size: float = 0.2, level: float = 1.0) -> None:
-        positive(level=level)
+    def __init__(self, iterations: int = 200, step_size: float = 0.2) -> None:
         super().__init__(iterations, step_size)
-        self.level = float(level)
-
-    def objective(self, problem: Problem) -> Problem:
-        """With the prior at the noise level `level` sigma."""
-        return problem._replace(level=self.level * problem.sigma)
-
-    def stronger(self, strength: float) -> GradientDescent:
-        """The same solver with `level` multiplied by `strength`."""
-        return GradientDescent(self.iterations, self.step_size, strength * self.level)
 
     def step(self, problem: Problem, y: Tensor, state: ScaledState, row: Tensor) -> ScaledState:
         """One step along the negative gradient."""

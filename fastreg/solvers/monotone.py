@@ -48,8 +48,8 @@ class MonotoneForwardBackward(Solver[MonotoneForwardBackwardState]):
         The first step tau.
     inertia
         The factor m, in [0, 1).
-    floor
-        Lower limit on the noise level s = max(sigma, floor) at which the prior is evaluated.
+    floor, level
+        The prior is evaluated at the noise level s = max(level sigma, floor).
 
     Raises
     ------
@@ -69,19 +69,29 @@ class MonotoneForwardBackward(Solver[MonotoneForwardBackwardState]):
     state = MonotoneForwardBackwardState
 
     def __init__(
-        self, iterations: int = 100, step_size: float = 8.0, inertia: float = 0.8, floor: float = 0.04
+        self,
+        iterations: int = 100,
+        step_size: float = 8.0,
+        inertia: float = 0.8,
+        floor: float = 0.04,
+        level: float = 1.0,
     ) -> None:
-        positive(iterations=iterations, step_size=step_size, floor=floor)
+        positive(iterations=iterations, step_size=step_size, floor=floor, level=level)
         if not 0 <= inertia < 1:
             raise ValueError(f"inertia must lie in [0, 1), got {inertia}")
         super().__init__(torch.tensor([[step_size, inertia]], dtype=torch.float32, device="cpu").repeat(iterations, 1))
         self.step_size = float(step_size)
         self.inertia = float(inertia)
-        self.floor = float(floor)
+        self.floor, self.level = float(floor), float(level)
 
     def objective(self, problem: Problem) -> Problem:
-        """With the prior at the noise level max(sigma, floor)."""
-        return problem._replace(level=problem.sigma.clamp(min=self.floor))
+        """With the prior at the noise level max(level sigma, floor)."""
+        return problem._replace(level=(self.level * problem.sigma).clamp(min=self.floor))
+
+    def stronger(self, strength: float) -> MonotoneForwardBackward:
+        """The same solver with `level` multiplied by `strength`."""
+        level = strength * self.level
+        return MonotoneForwardBackward(self.iterations, self.step_size, self.inertia, self.floor, level)
 
     def start(self, problem: Problem, y: Tensor) -> MonotoneForwardBackwardState:
         """The operator's initial image."""

@@ -88,11 +88,7 @@ class Started(Blur):
 
 
 def observe(case: Case, clean: Tensor, seed: int) -> Tensor:
-    """An observation, with a fixed seed.
-
-    The noise is white, white with 10 % of the pixels set to zero or one (impulses), or that of counted photons, of which a white
-    pixel gets 10.
-    """
+    """An observation with white noise, with 10 % of the pixels set to zero or one as well, or of photons (10 for white)."""
     generator = torch.Generator().manual_seed(seed)
     if case.noise == "photons":
         return torch.poisson(10 * case.operator(clean).clamp(min=0), generator) / 10
@@ -214,9 +210,8 @@ def _total_variation(settings: dict[str, TaskSettings]) -> Iterator[Case]:
     solver = PDHG2(200, 0.1, total_variation=0.1)
     for share in (10, 20, 30, 40, 50):
         operator = FourierSampling(np.load(f"mri/mask_{share}.npy") > 0)
-        yield Case(
-            "total variation", f"{share} %", solver, operator, 0.005, None, files=files, prior=Nothing(), guess=50.0
-        )
+        given = {"files": files, "prior": Nothing(), "guess": 50.0}
+        yield Case("total variation", f"{share} %", solver, operator, 0.005, None, **given)
 
 
 #: For each table its title, the text above it, and the cases it is made of.

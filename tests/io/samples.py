@@ -5,7 +5,9 @@ from __future__ import annotations
 import numpy as np
 
 from fastreg.io import images
+from fastreg.io.stacks import Pages, Stack
 
+RANDOM = np.random.default_rng(0)
 LOSSLESS = [
     (suffix, dtype)
     for suffix, dtypes in {
@@ -32,3 +34,16 @@ def make(
         samples = random.random((channels + 1, *size)).astype(np.float16).astype(dtype)
         pixels = samples[:-1].astype(np.float32)
     return images.Image(pixels, samples[-1] if with_alpha else None, dtype)
+
+
+def samples(shape: tuple[int, ...], dtype: str = "uint16") -> np.ndarray:
+    """Noise that fills the range of its type."""
+    kind = np.dtype(dtype)
+    if kind.kind == "u":
+        return RANDOM.integers(0, np.iinfo(kind).max + 1, shape).astype(kind)
+    return RANDOM.random(shape).astype(kind)
+
+
+def through(stack: Stack | Pages) -> Stack | Pages:
+    """A stack whose planes went through floating point and back."""
+    return stack.replaced(list(stack.images()))

@@ -182,8 +182,8 @@ def _conv2d(
 ) -> Any:
     """A convolution, without a bias if there is none.
 
-    The exporter computes zeros for it, and ONNX Runtime uses its fastest convolutions only where the bias is a constant: they take
-    0.6 times as long.
+    The exporter computes zeros for it, and ONNX Runtime uses its fastest convolutions only where the bias is a constant: they
+    take 0.6 times as long.
     """
     from onnxscript import opset18
 

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
 
 from fastreg.fidelities.base import per_entry
 from fastreg.problem import Problem
-from fastreg.solvers.base import positive
+from fastreg.solvers.base import Solver, positive
 from fastreg.solvers.monotone import MonotoneForwardBackward
 
 
@@ -66,6 +66,23 @@ def minimise(
             break
         state = solver.step(problem, y, state, row)
     return FixedPoint(state.x, k, residual, step)
+
+
+def fixed_point(
+    solver: Solver[Any], problem: Problem, y: Tensor, tolerance: float = 1e-4, limit: int = 1000
+) -> FixedPoint:
+    """The image that forward-backward splitting with the solver's first row does not change, up to a tolerance.
+
+    `MonotoneForwardBackward` ends there by itself, see `minimise`; the step of any other solver, which is the first number of
+    its schedule, is accelerated by `anderson`. Arguments are those of `minimise`.
+    """
+    if isinstance(solver, MonotoneForwardBackward):
+        return minimise(solver, problem, y, None, tolerance, limit)
+    step = solver.schedule[0, 0].expand_as(problem.sigma)
+    x, count, residual = anderson(
+        lambda x: forward_backward(problem, y, x, step), problem.operator.initial(y), tolerance, limit
+    )
+    return FixedPoint(x, count, residual, step)
 
 
 def anderson(

@@ -19,8 +19,7 @@ from fastreg.fidelities.base import per_entry
 from fastreg.operators.conjugate_gradients import conjugate_gradients, inner
 from fastreg.priors import Regularizer
 from fastreg.problem import Problem
-from fastreg.solvers import MonotoneForwardBackward
-from fastreg.solvers.tolerance import FixedPoint, anderson, forward_backward, minimise
+from fastreg.solvers.tolerance import anderson, fixed_point
 from fastreg.training.precision import computed
 from fastreg.training.restoration import Learned, Observations, RestorationRecipe
 
@@ -112,8 +111,7 @@ def adjoint_state(
 class EquilibriumObjective:
     """The mean squared error at the minimum of the energy, or at the fixed point of an implicit prior.
 
-    The fixed point is found without a graph: an explicit prior by `minimise`, an implicit one by Anderson's acceleration of
-    forward-backward splitting with the solver's step.
+    It is found without a graph, see `fastreg.solvers.tolerance.fixed_point`.
 
     Parameters
     ----------
@@ -124,7 +122,7 @@ class EquilibriumObjective:
     backward
         See `implicit_loss`; conjugate gradients are for explicit priors.
     tolerance, limit
-        See `minimise`.
+        Of the fixed point.
     """
 
     def __init__(
@@ -152,17 +150,8 @@ class EquilibriumObjective:
         clean, operator, y, sigma = self.observations.draw(generator)
         problem = self.model.problem(operator, sigma, self.prior)
         with torch.no_grad():
-            found = self._solve(problem._replace(weight=problem.weight.detach()), y)
+            fixed = problem._replace(weight=problem.weight.detach())
+            found = fixed_point(self.model.solver, fixed, y, self.tolerance, self.limit)
         error = found.x - clean
         scalar = implicit_loss(problem, y, found.x, 2 * error / error.numel(), found.step, self.backward, PRODUCTS)
         return scalar, {"loss": error.square().mean(), "steps": torch.tensor(float(found.iterations))}
-
-    def _solve(self, problem: Problem, y: Tensor) -> FixedPoint:
-        solver = self.model.solver
-        if isinstance(solver, MonotoneForwardBackward):
-            return minimise(solver, problem, y, None, self.tolerance, self.limit)
-        step = solver.schedule[0, 0].expand_as(problem.sigma)
-        x, count, residual = anderson(
-            lambda x: forward_backward(problem, y, x, step), problem.operator.initial(y), self.tolerance, self.limit
-        )
-        return FixedPoint(x, count, residual, step)

@@ -2,6 +2,7 @@
 
 python -m bench.export_table
 python -m bench.export_table --make artefacts                  # first export all tasks in all formats, and measure
+python -m bench.export_table --make artefacts --task deblur --format aoti,onnx     # only these
 python -m bench.export_table --make artefacts --device cuda    # the same on a GPU, beside the rows of the CPU
 """
 
@@ -11,6 +12,7 @@ import argparse
 import json
 import subprocess
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -91,36 +93,43 @@ def _startup_cells(row: dict[str, Any]) -> list[str]:
     return [row["file"], row["program"], *seconds, startup, f"{row['process_s']:.2f} s"]
 
 
-def make(folder: Path, device: str, prior: str, iterations: int | None, rounds: int) -> bool:
-    """Export all tasks in all formats and measure start-up; returns whether everything succeeded."""
+def make(
+    folder: Path, tasks: Sequence[str], formats: str, device: str, prior: str, iterations: int | None, rounds: int
+) -> bool:
+    """Export tasks in some formats and measure start-up; returns whether everything succeeded."""
     results = ROOT / "results"
     results.mkdir(exist_ok=True)
     suffix = "" if device == "cpu" else f"-{device}"
-    common = ("--format", "all", "--device", device, "--prior", prior)
+    common = ("--format", formats, "--device", device, "--prior", prior)
     common += ("--iterations", str(iterations)) if iterations is not None else ()
     well, packages = True, []
-    for task, arguments in TASKS.items():
+    for task in tasks:
         output = folder / device / task
         output.mkdir(parents=True, exist_ok=True)
         table_file = results / f"export{suffix}-{task}.json"
-        command = [sys.executable, "-m", "fastreg.cli", "export", "--task", task, *arguments, *common]
+        command = [sys.executable, "-m", "fastreg.cli", "export", "--task", task, *TASKS[task], *common]
         command += ["--rounds", str(rounds), "-o", str(output), "--json", str(table_file)]
         well &= subprocess.run(command).returncode == 0
         packages.append(output / f"{task}-aoti.pt2")
-    command = [sys.executable, "-m", "bench.startup", *(str(path) for path in packages if path.exists())]
-    return well and subprocess.run([*command, "-o", str(results / f"startup{suffix}.json")]).returncode == 0
+    made = [str(path) for path in packages if path.exists()]
+    command = [sys.executable, "-m", "bench.startup", *made, "-o", str(results / f"startup{suffix}.json")]
+    return well and (not made or subprocess.run(command).returncode == 0)
 
 
 def main() -> None:
     """Read the results and write the page."""
     parser = argparse.ArgumentParser(prog="python -m bench.export_table", description=str(__doc__).splitlines()[0])
     parser.add_argument("--make", type=Path, metavar="FOLDER", help="first export into this folder, and measure")
+    parser.add_argument("--task", nargs="+", choices=list(TASKS), default=list(TASKS))
+    parser.add_argument("--format", default="all", metavar="NAME[,NAME]|all")
     parser.add_argument("--device", choices=("cpu", "cuda"), default="cpu")
     parser.add_argument("--prior", default="auto")
     parser.add_argument("--iterations", type=int, help="steps of the solver; from the model card if not given")
     parser.add_argument("--rounds", type=int, default=5)
     given = parser.parse_args()
-    well = given.make is None or make(given.make, given.device, given.prior, given.iterations, given.rounds)
+    well = given.make is None or make(
+        given.make, given.task, given.format, given.device, given.prior, given.iterations, given.rounds
+    )
     documents, startups = (
         [json.loads(path.read_text()) for path in sorted((ROOT / "results").glob(pattern))]
         for pattern in ("export-*.json", "startup*.json")

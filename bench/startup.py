@@ -22,7 +22,7 @@ from pathlib import Path
 from typing import Any
 
 #: Height and width of the image, and the limit on start-up in seconds.
-SIZE, LIMIT = (321, 481), 2.0
+SIZE, LIMIT = (192, 288), 2.0
 #: Noise level of the calls, and the weight if an artefact has no rule; neither affects the time.
 SIGMA, WEIGHT = 0.1, 0.2
 

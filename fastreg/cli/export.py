@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from fastreg.restorer import Restorer
 
 #: What calls are timed on, height and width of the observation in pixels.
-TIMED_SIZE = (321, 481)
+TIMED_SIZE = (192, 288)
 _COLUMNS = (
     ("format", "format", "{}"),
     ("bytes", "bytes", "{:,}"),
@@ -38,12 +38,18 @@ def export(
     output: Annotated[
         Path,
         typer.Option(
-            "--output", "-o", metavar="PATH", help="File or folder to write; with --format all a folder for all files."
+            "--output",
+            "-o",
+            metavar="PATH",
+            help="File or folder to write; for several formats a folder for all files.",
         ),
     ],
     task: choices.TaskOption,
     format_name: Annotated[
-        str, typer.Option("--format", metavar="NAME|all", help="aoti, onnx, onnx-unrolled, onnx-step or triton-server.")
+        str,
+        typer.Option(
+            "--format", metavar="NAME[,NAME]|all", help="aoti, onnx, onnx-unrolled, onnx-step or triton-server."
+        ),
     ] = "aoti",
     psf: Annotated[
         str | None,
@@ -115,7 +121,7 @@ def export(
         accept_drift=accept_drift,
         **{name: value for name, value in (("opset", opset), ("instances", instances)) if value is not None},
     )
-    rows = _rows(restorer, targets, options, rounds, alone=format_name != "all")
+    rows = _rows(restorer, targets, options, rounds, alone=len(targets) == 1)
     card = restorer.prior.card
     document = {
         "task": task,
@@ -145,12 +151,13 @@ def _targets(task: str, format_name: str, output: Path) -> dict[str, Path]:
     from fastreg.export import FORMATS
     from fastreg.export.formats import find
 
-    if format_name != "all":
-        return {find(format_name).name: output}
+    rows = list(FORMATS.values()) if format_name == "all" else [find(name) for name in format_name.split(",")]
+    if len(rows) == 1:
+        return {rows[0].name: output}
     if output.exists() and not output.is_dir():
-        raise ValueError(f"{output} is a file: --format all writes into a folder")
+        raise ValueError(f"{output} is a file: several formats are written into a folder")
     output.mkdir(parents=True, exist_ok=True)
-    return {name: output / f"{task}-{name}{row.suffix}" for name, row in FORMATS.items()}
+    return {row.name: output / f"{task}-{row.name}{row.suffix}" for row in rows}
 
 
 def _stand_ins(task: str, given: dict[str, Any], psf_side: int) -> dict[str, Any]:

@@ -66,9 +66,9 @@ def test_noise_levels() -> None:
     assert tasks.noise_level("denoise", "25/255") == 25 / 255
     assert tasks.noise_level("denoise", 0.1) == 0.1
     assert tasks.noise_level("denoise", "auto") is None
+    assert tasks.noise_level("deblur", None) is None  # it is estimated
     assert tasks.noise_level("inpaint", None) == 0.01
     for name, text, words in (
-        ("denoise", None, "or auto"),
         ("mri", None, "needs --sigma"),
         ("inpaint", "auto", "cannot be estimated"),
         ("denoise", "2", "below 1"),

@@ -89,6 +89,8 @@ SigmaOption = Annotated[
         + ", ".join(task.name for task in TASKS.values() if task.estimates)
         + ". If not given: "
         + ", ".join(f"{task.sigma} for {task.name}" for task in TASKS.values() if task.sigma)
+        + ", auto for "
+        + " and ".join(task.name for task in TASKS.values() if task.sigma is None and task.estimates)
         + ".",
     ),
 ]

@@ -95,10 +95,9 @@ def noise_level(task: str, text: str | float | None, fidelity: str | Fidelity = 
         if text not in (None, "auto"):
             raise ValueError(f"the noise of the fidelity poisson follows from its peak: leave out --sigma, got {text}")
         return None
+    if text is None and row.sigma is None and not row.estimates:
+        raise ValueError(f"{task} needs --sigma: a number in units of [0, 1] such as 0.01")
     if text is None:
-        if row.sigma is None:
-            auto = ", or auto" if row.estimates else ""
-            raise ValueError(f"{task} needs --sigma: a number in units of [0, 1] such as 0.1 or 25/255{auto}")
         return row.sigma
     if text != "auto":
         return inputs.parse_sigma(str(text))

@@ -32,7 +32,7 @@ class Task:
     needs, takes
         Options that must be given, and those that may be.
     sigma
-        Noise level that is assumed if none is given; None if one has to be given.
+        Noise level that is assumed if none is given; with None it is estimated if the task `estimates`, else it has to be given.
     estimates
         Whether the noise level can be estimated from the measurement.
     draw

@@ -12,7 +12,6 @@ QUICK = ("--iterations", 2)
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
-        (("--task", "denoise"), "needs --sigma"),
         (("--task", "deblur", "--sigma", 0.1), "needs --psf"),
         (("--task", "super-resolve", "--factor", 2, "--boundary", "valid"), "boundary"),
         (("--task", "mri", "--mask", "m.npy"), "needs --sigma"),

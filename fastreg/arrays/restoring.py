@@ -36,7 +36,7 @@ def restore(
         ``denoise``, ``deblur``, ``inpaint``, ``super-resolve``, ``demosaick`` or ``mri``.
     sigma
         Standard deviation of the noise in units of [0, 1], whatever the dtype: 25/255 for 25 grey levels of 8 bits. ``"auto"``
-        estimates it. If not given, it is estimated for denoise and deblur, and about 0.01 for the others.
+        estimates it. If not given, it is estimated for denoise and deblur, and 0.01 for the others but mri, which needs one.
     channel_axis
         The axis of the channels; None for a grey image.
     settings

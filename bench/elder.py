@@ -63,7 +63,7 @@ VARIANTS: dict[str, Variant] = {
         f"mri-{share}": Variant(
             f"{share} %", "mri", (0.01,), {"data": "mri/*.png", "mask": f"mri/mask_{share}.npy", "crop": None}
         )
-        for share in (10, 20, 30, 40, 50)
+        for share in (10, 30, 50)
     },
 }
 SECTIONS = {

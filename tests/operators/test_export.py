@@ -36,8 +36,20 @@ def check_export(operator: LinearOperator, y: Tensor, others: list[Tensor]) -> t
     return program.graph
 
 
-@pytest.mark.parametrize("way", ["shifts", "fourier", "without_fourier"])
-@pytest.mark.parametrize("boundary", BLUR_BOUNDARIES)
+#: Every boundary rule in one way, and two of them in the others; the rest is a sweep.
+BLURS = [
+    pytest.param(
+        boundary,
+        way,
+        marks=() if way == "fourier" or boundary in ("reflect", "valid") else pytest.mark.slow,
+        id=f"{boundary}-{way}",
+    )
+    for boundary in BLUR_BOUNDARIES
+    for way in ("shifts", "fourier", "without_fourier")
+]
+
+
+@pytest.mark.parametrize(("boundary", "way"), BLURS)
 def test_export_of_blurs(boundary: str, way: str) -> None:
     operator: LinearOperator = blur(boundary, (3, 4) if way == "shifts" else (9, 8), (24, 24), torch.float64)[0]
     operator = operator.without_fourier() if way == "without_fourier" else operator
@@ -59,7 +71,7 @@ def test_export_of_the_norm() -> None:
 
 @pytest.mark.parametrize("plain", [False, True], ids=["fast", "without_fourier"])
 @pytest.mark.parametrize("boundary", ["circular", "reflect"])
-@pytest.mark.parametrize("factor", [2, 3])
+@pytest.mark.parametrize("factor", [2, pytest.param(3, marks=pytest.mark.slow)])
 def test_export_of_downsampling(factor: int, boundary: str, plain: bool) -> None:
     operator: LinearOperator = Downsample(random((5, 4), seed=1), factor, boundary, dtype=torch.float64)
     operator = operator.without_fourier() if plain else operator
@@ -68,10 +80,9 @@ def test_export_of_downsampling(factor: int, boundary: str, plain: bool) -> None
     assert uses_fourier(graph) != plain
 
 
-@pytest.mark.parametrize("pattern", ["rggb", "gbrg"])
-def test_export_of_mosaics(pattern: str) -> None:
+def test_export_of_mosaics() -> None:
     others = [random((2, 1, *size), seed=2) for size in ((13, 8), (6, 21))]
-    assert not uses_fourier(check_export(Mosaic(pattern).double(), random((2, 1, 11, 9)), others))
+    assert not uses_fourier(check_export(Mosaic("gbrg").double(), random((2, 1, 11, 9)), others))
 
 
 @pytest.mark.parametrize("plain", [False, True], ids=["fast", "without_fourier"])
@@ -134,7 +145,7 @@ def test_one_graph_without_breaks(name: str) -> None:
     module = Everything(operator)
     measured = operator(torch.zeros(shape, dtype=torch.float64))
     y = random(tuple(measured.shape), measured.dtype)
-    compiled = torch.compile(module, backend="aot_eager", fullgraph=True)
+    compiled = torch.compile(module, backend="eager", fullgraph=True)
     for result, expected in zip(compiled(y), module(y), strict=True):
         torch.testing.assert_close(result, expected, rtol=0, atol=1e-12)
 

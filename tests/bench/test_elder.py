@@ -13,7 +13,9 @@ from fastreg.evaluation.results import Evaluation
 from fastreg.io import images
 
 
-def test_the_page_is_measured_once_and_leaves_out_models_that_are_missing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_page_is_measured_once_and_leaves_out_models_that_are_missing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     random = np.random.default_rng(0).random((3, 24, 24), np.float32)
     (tmp_path / "cbsd68").mkdir()
     images.write(images.Image(random), tmp_path / "cbsd68" / "x.png")

@@ -110,7 +110,14 @@ class Downsample(Blur):
     def maps(self, x: Tensor, y: Tensor) -> tuple[Map, Map]:
         """A and A* with the transform of the PSF computed once."""
         blur, transpose = super().maps(x, x)
-        return lambda x: blur(x)[..., :: self.factor, :: self.factor], lambda y: transpose(self._spread(y))
+        height, width = y.shape[-2:]
+
+        def forward(x: Tensor) -> Tensor:
+            # in a program with open sizes every other pixel of 2 w is a width of its own, here it is w
+            blocks = blur(x).reshape(*x.shape[:2], height, self.factor, width, self.factor)
+            return blocks[..., 0, :, 0]
+
+        return forward, lambda y: transpose(self._spread(y))
 
     def proximal(self, z: Tensor, y: Tensor, step: Tensor | float) -> Tensor:
         """Proximal map of the data term; in closed form for `circular`, by conjugate gradients for the others.

@@ -17,7 +17,7 @@ import torch
 from fastreg import Restorer
 from fastreg.export import Options, export
 from fastreg.io import images
-from fastreg.operators import Downsample, LinearOperator, gaussian_psf
+from fastreg.operators import LinearOperator, gaussian_psf
 from fastreg.priors import LeastSquares, UNet
 from fastreg.solvers import LearnedSplitting, MonotoneForwardBackward, Solver
 from tests.cpp import artefacts
@@ -68,7 +68,7 @@ def test_a_potential_in_a_c_program(built: Built, tmp_path: Path, solver: Solver
     """With backtracking, and with a learned schedule."""
     torch.manual_seed(0)
     prior = LeastSquares(UNet(3, (4, 8), 1, "silu")).requires_grad_(False)
-    restorer = Restorer(Downsample(factor=2), prior=prior, solver=solver, weight=3.0).eval()
+    restorer = Restorer(prior=prior, solver=solver, weight=3.0).eval()
     export(restorer, tmp_path / "x.pt2", "aoti", Options(max_batch=4, max_size=256))
     y = torch.rand(2, 3, 18, 15, generator=torch.Generator().manual_seed(0))
     (tmp_path / "y").write_bytes(y.numpy().tobytes())

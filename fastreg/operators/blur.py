@@ -20,6 +20,9 @@ from fastreg.operators.checks import as_numbers, check_images
 from fastreg.operators.conjugate_gradients import Map
 from fastreg.operators.psfs import check_dtype
 
+#: Width in pixels of the image of the zeros around a measurement in the preconditioner: a PSF of 25 x 25 reaches as far.
+ZEROS = 24
+
 
 class _Decided(NamedTuple):
     """The method chosen for the values of a PSF; for another tensor, or a later version of it, it is chosen again."""
@@ -198,19 +201,14 @@ class Blur(LinearOperator):
     def preconditioner(self, y: Tensor, step: Tensor | float) -> Map:
         """(I + step A A*)^-1 as it is for `circular`, one gain for each frequency.
 
-        For any other rule it is applied among zeros as wide as the PSF, and an approximation: measurements on opposite borders do
-        not share pixels. With the zeros five steps are as good as six without.
+        For any other rule it is applied among zeros, and an approximation: measurements on opposite borders do not share pixels.
+        With the zeros five steps are as good as six without. There are as many for every PSF: it may come with zeros around it.
         """
         height, width = y.shape[-2:]
-        below, right = (0, 0) if self.boundary == "circular" else self._shared
+        below = right = 0 if self.boundary == "circular" else ZEROS // self.measurement().scale
         gain = 1 / (1 + step * self.power(height + below, width + right).to(y.dtype))
         multiply = dft.multiplier(gain, self.fast_transforms)
         return lambda u: multiply(F.pad(u, (0, right, 0, below)))[..., :height, :width]
-
-    @property
-    def _shared(self) -> tuple[int, int]:
-        """Largest distance of two measurements that have a pixel of the image in common."""
-        return self.psf.shape[0] - 1, self.psf.shape[1] - 1
 
     def power(self, height: int, width: int) -> Tensor:
         """Gain of A A* on measurements of that size, for the rule `circular`."""

@@ -138,11 +138,6 @@ class Downsample(Blur):
         direct = DirectDownsample(self.psf, self.factor, self.boundary, normalize=False, dtype=self.psf.dtype)
         return direct.to(self.psf.device)
 
-    @property
-    def _shared(self) -> tuple[int, int]:
-        """As for a blur, in pixels of a measurement."""
-        return (self.psf.shape[0] - 1) // self.factor, (self.psf.shape[1] - 1) // self.factor
-
     def power(self, height: int, width: int) -> Tensor:
         """Gain of A A* on measurements of that size, for the rule `circular`."""
         fine = dft.power(self.psf, self.factor * height, self.factor * width)

@@ -100,3 +100,12 @@ def test_conjugate_gradients_of_complex_numbers() -> None:
     right = random((2, 5), torch.complex128)
     solution = conjugate_gradients(lambda u: u + 0.5 * u.conj(), right, 2)
     torch.testing.assert_close(solution, torch.complex(right.real / 1.5, right.imag / 0.5))
+
+
+def test_zeros_around_the_psf_change_nothing() -> None:
+    """Programs whose PSF comes with the call take it among zeros: the steps have to be the same, though they are few."""
+    psf = gaussian_psf((5, 4), 1.5, torch.float64)
+    small = Blur(psf, "reflect", dtype=torch.float64)
+    large = Blur(torch.nn.functional.pad(psf, (3, 4, 2, 2)), "reflect", dtype=torch.float64)
+    _, y, z = situation(small, 0.1)
+    torch.testing.assert_close(large.proximal(z, y, 50.0), small.proximal(z, y, 50.0), rtol=0, atol=1e-10)

@@ -160,6 +160,7 @@ SOLVERS: dict[str, Callable[[], Solver]] = {
     "pdhg1": lambda: PDHG1(iterations=4),
     "pdhg2": lambda: PDHG2(iterations=4),
     "pdhg2_total_variation": lambda: PDHG2(iterations=4, total_variation=0.3),
+    "pdhg2_anisotropic": lambda: PDHG2(iterations=4, total_variation=0.3, isotropic=False),
 }
 
 DenoiserFactory = Callable[[torch.dtype], NetworkDenoiser]

@@ -24,11 +24,13 @@ def adjoint(z: Tensor) -> Tensor:
     return F.pad(rows, (0, 0, 1, 0)) - F.pad(rows, (0, 0, 0, 1)) + F.pad(columns, (1, 0)) - F.pad(columns, (0, 1))
 
 
-def project(z: Tensor, radius: Tensor) -> Tensor:
-    """The closest differences with a length of at most `radius` at each pixel.
+def project(z: Tensor, radius: Tensor, isotropic: bool) -> Tensor:
+    """The closest differences of at most `radius`: in length at each pixel (isotropic), or each in absolute value.
 
-    It is ``z - prox(z)`` with the proximal map of isotropic total variation with the weight `radius`.
+    It is ``z - prox(z)`` with the proximal map of total variation with the weight `radius`.
     """
+    if not isotropic:
+        return torch.maximum(torch.minimum(z, radius), -radius)
     rows, columns = z.chunk(2, 1)
     square = rows.square() + columns.square()
     # a radius of zero and no difference: 0 / 0 has to be 0

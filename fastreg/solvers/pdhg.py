@@ -38,7 +38,9 @@ class PDHG2(FixedLevel[PDHG2State]):
     iterations, level
         See `FixedLevel`.
     total_variation
-        beta as a multiple of the noise level s; zero for none. It is isotropic, and there are no differences across the border.
+        beta as a multiple of the noise level s; zero for none. There are no differences across the border.
+    isotropic
+        Whether total variation sums the length of the gradient of each pixel, or the absolute values of its two differences.
     ratio
         Product c of primal and dual step. The method converges for ``c ||K||^2 <= 1``, where K is the identity (norm 1), or the
         identity stacked on the differences (squared norm at most 9). By default the largest such c.
@@ -62,6 +64,7 @@ class PDHG2(FixedLevel[PDHG2State]):
         iterations: int = 30,
         level: float = 0.06,
         total_variation: float = 0.0,
+        isotropic: bool = True,
         ratio: float | None = None,
     ) -> None:
         super().__init__(iterations, level)
@@ -69,6 +72,7 @@ class PDHG2(FixedLevel[PDHG2State]):
             raise ValueError(f"total_variation must be zero or positive, got {total_variation}")
         positive(ratio=1.0 if ratio is None else ratio)
         self.total_variation = float(total_variation)
+        self.isotropic = bool(isotropic)
         self.ratio = (1 / 9 if total_variation else 1.0) if ratio is None else float(ratio)
 
     def start(self, problem: Problem, y: Tensor) -> PDHG2State:
@@ -84,7 +88,7 @@ class PDHG2(FixedLevel[PDHG2State]):
         slopes, direction = state.differences, dual
         if self.total_variation:
             radius = per_entry(self.total_variation * level, moved)
-            slopes = differences.project(slopes + differences.gradient(state.ahead), radius)
+            slopes = differences.project(slopes + differences.gradient(state.ahead), radius, self.isotropic)
             direction = dual + differences.adjoint(slopes)
         x = problem.data_proximal(state.x - self.ratio * direction, y, self.ratio * step)
         return PDHG2State(x, 2 * x - state.x, dual, slopes)

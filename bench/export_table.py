@@ -69,7 +69,10 @@ def table(documents: list[dict[str, Any]], startups: list[dict[str, Any]] | None
 
 def _where(machine: dict[str, Any]) -> str:
     """The GPU, or the CPU with the number of threads."""
-    return str(machine["gpu"]) if "gpu" in machine else f"{machine['cpu']}, {machine['threads']} threads"
+    if "gpu" in machine:
+        return str(machine["gpu"])
+    busy = f" of a machine busy with other work (load {machine['load']:.0f})" if machine.get("load", 0) > 4 else ""
+    return f"{machine['cpu']}, {machine['threads']} threads{busy}"
 
 
 def _rows(headings: tuple[str, ...], rows: list[list[str]]) -> list[str]:

@@ -1,6 +1,6 @@
 """Explicit priors that learned inside their solvers, beside implicit and classical methods (Zou et al. 2023).
 
-    python -m bench.elder --data DATA [--part 8] [--crop 128] [NAME ...]
+    python -m bench.elder --data DATA [--part 17] [--crop 128] [NAME ...]
 
 writes bench/tables/elder.md, and bench/results/elder/*.json. DATA holds ``cbsd68``, ``mri``, and in ``elder`` the models that do
 not ship, as NAME.safetensors: the names are those in CONTENDERS, with the task in the place of {}. A model that is absent has
@@ -198,7 +198,7 @@ def main(arguments: list[str] | None = None) -> None:
     """Entry point."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", type=Path, required=True)
-    parser.add_argument("--part", type=int, default=8, help="use one of so many images")
+    parser.add_argument("--part", type=int, default=17, help="use one of so many images")
     parser.add_argument("--crop", type=int, default=128, help="side of the crops of CBSD68")
     parser.add_argument("only", nargs="*", choices=[*CONTENDERS, []], help="contenders to measure; all if none")
     options = parser.parse_args(arguments)

@@ -11,6 +11,8 @@ from typing import Any, NamedTuple
 import fastreg
 from fastreg.evaluation.evaluator import Evaluation, Evaluator, Settings
 from fastreg.models import fingerprint
+from fastreg.parts import build, describe
+from fastreg.solvers import SOLVERS
 
 
 class Experiment(NamedTuple):
@@ -41,7 +43,9 @@ class Experiment(NamedTuple):
             return None
         result, prior = Evaluation.load(path), fastreg.load(self.settings.prior)
         assert prior.card is not None
-        same = result.model == fingerprint(prior) and result.solver == prior.card.tasks[self.settings.task].solver
+        tuned = prior.card.tasks[self.settings.task].solver
+        shipped = None if tuned is None else describe(build(SOLVERS, tuned))
+        same = result.model == fingerprint(prior) and result.solver == shipped
         return result if same and result.settings.identity() == self.settings.identity() else None
 
 

@@ -109,7 +109,7 @@ def test_weight_rule_keeps_its_digits() -> None:
 
 def test_shipped_models() -> None:
     assert set(SHIPPED) <= set(models.names())
-    assert sum(path.stat().st_size for path in zoo.WEIGHTS.iterdir()) < 50_000_000
+    assert sum(path.stat().st_size for path in zoo.WEIGHTS.iterdir()) < 40_000_000
 
 
 @pytest.mark.parametrize("name", models.names())

@@ -12,6 +12,7 @@ from typing import Any
 import torch
 
 from fastreg import machine
+from fastreg.compiled.cache import use_persistent_cache
 
 
 def commit() -> str:
@@ -44,6 +45,14 @@ def describe(device: torch.device) -> dict[str, Any]:
     """Hardware, threads, versions and commit for a JSON file of results."""
     load = round(os.getloadavg()[0], 2) if hasattr(os, "getloadavg") else None
     return {**machine.describe(device), "load": load, "commit": commit()}
+
+
+def begin(threads: int, name: str) -> tuple[torch.device, dict[str, Any]]:
+    """Set the number of threads and keep compiled programs on disk; the device of that name, and what it is."""
+    torch.set_num_threads(threads)
+    use_persistent_cache()
+    device = torch.device(name)
+    return device, describe(device)
 
 
 def wait(device: torch.device) -> None:

@@ -26,7 +26,6 @@ import fastreg
 from bench import machine, reference, rivals, timing
 from fastreg import Restorer, metrics
 from fastreg.compiled import prepare
-from fastreg.compiled.cache import use_persistent_cache
 from fastreg.compiled.gates import GATES
 from fastreg.compiled.samples import photograph
 from fastreg.kernels.precision import cpu_has_bf16, isolated
@@ -246,10 +245,7 @@ def main(arguments: Sequence[str]) -> int:
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--output", type=Path, help="the JSON file; by default one in bench/results/")
     options = parser.parse_args(arguments)
-    torch.set_num_threads(options.threads)
-    use_persistent_cache()
-    device = torch.device(options.device)
-    about = machine.describe(device)
+    device, about = machine.begin(options.threads, options.device)
     output = options.output or RESULTS / file_name("solve", about, options.size)
     output.parent.mkdir(parents=True, exist_ok=True)
     cases: list[dict[str, Any]] = []

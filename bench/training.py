@@ -22,7 +22,6 @@ from torch import Tensor
 
 from bench import machine, timing
 from bench.solve import RESULTS, file_name
-from fastreg.compiled.cache import use_persistent_cache
 from fastreg.priors import GradientStep, LeastSquares, UNet
 
 WIDTHS = ((16, 32, 64, 128), (32, 64, 128, 256))
@@ -116,10 +115,7 @@ def main(arguments: Sequence[str]) -> None:
     parser.add_argument("--compile", action="store_true", help="also the compiled step")
     parser.add_argument("--output", type=Path, help="the JSON file; by default one in bench/results/")
     options = parser.parse_args(arguments)
-    torch.set_num_threads(options.threads)
-    use_persistent_cache()
-    device = torch.device(options.device)
-    about = machine.describe(device)
+    device, about = machine.begin(options.threads, options.device)
     cases = []
     for widths in options.widths:
         for bf16 in (False, True):

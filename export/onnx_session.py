@@ -243,7 +243,8 @@ def _enclose(graph: Any) -> None:
     bodies = list(_graphs(graph))
     readers = Counter(name for part in (graph, *bodies) for name in _read(part))
     for body in bodies:
-        own = [value for value in graph.initializer if value.name in _read(body) and readers[value.name] == 1]
+        names = _read(body)
+        own = [value for value in graph.initializer if value.name in names and readers[value.name] == 1]
         body.initializer.extend(own)
         for value in own:
             graph.initializer.remove(value)

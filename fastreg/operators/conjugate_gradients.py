@@ -1,4 +1,4 @@
-"""The one conjugate gradient iteration: of a fixed count, for linear systems inside a solve."""
+"""Conjugate gradients of a fixed count, for linear systems inside a solve: any system, and the one of a data step."""
 
 from __future__ import annotations
 

@@ -2,7 +2,7 @@
 
 from fastreg.models.card import ModelCard, TaskSettings
 from fastreg.models.weight_rule import WeightRule
-from fastreg.models.zoo import load, names, read_model, save_card, save_model
+from fastreg.models.zoo import load, names, read_card, read_model, save_card, save_model
 from fastreg.parts import fingerprint
 
 __all__ = [
@@ -12,6 +12,7 @@ __all__ = [
     "fingerprint",
     "load",
     "names",
+    "read_card",
     "read_model",
     "save_card",
     "save_model",

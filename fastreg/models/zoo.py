@@ -70,18 +70,27 @@ def load(name: str | os.PathLike[str], device: torch.device | str = "cpu") -> Pr
     return model.to(device).eval().requires_grad_(False)
 
 
+def read_card(name: str | os.PathLike[str]) -> ModelCard:
+    """The card of a model, by its name or file, without its weights; errors as in `load`."""
+    return _read(find(name), tensors=False)[0]
+
+
 def read_model(path: str | os.PathLike[str]) -> tuple[ModelCard, dict[str, Tensor]]:
     """Model card and tensors of a file; raises `ValueError` if it is not a fastreg model."""
+    return _read(path)
+
+
+def _read(path: str | os.PathLike[str], tensors: bool = True) -> tuple[ModelCard, dict[str, Tensor]]:
     try:
         with safe_open(path, framework="pt") as file:
             text = (file.metadata() or {}).get("fastreg")
-            tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118 (not a dict)
+            values = {key: file.get_tensor(key) for key in (file.keys() if tensors else ())}
         card = ModelCard.parse(text) if text else None
     except (SafetensorError, OSError, TypeError, ValueError) as error:
         raise ValueError(f"{path} is not a readable fastreg model: {error}") from error
     if card is None:
         raise ValueError(f"{path} is a safetensors file without a fastreg model card")
-    return card, tensors
+    return card, values
 
 
 def save_model(model: Prior, path: str | os.PathLike[str], card: ModelCard, half: bool = False) -> ModelCard:

@@ -72,8 +72,9 @@ class Blur(LinearOperator):
     kind = "blur"
     task = "deblur"
     inputs = MappingProxyType({"psf": Input("psf")})
-    #: For half-quadratic splitting with a denoiser: under the rule `reflect` a sixth step gains at most 0.07 dB, for Gaussians,
-    #: motion and camera shake at a noise of 0.01; nothing at 0.03.
+    #: For half-quadratic splitting with a denoiser. At a noise of 0.01 and with PSFs of camera shake or long motion, more steps
+    #: gain up to 0.3 dB. The rule `replicate`, whose border is further from that of the preconditioner, has three more, which
+    #: gain 0.9 of 1.1 dB there. At 0.03 and for Gaussians more steps gain nothing.
     proximal_iterations = 5
     #: Whether fast Fourier transforms can be used.
     fast_transforms = True
@@ -97,6 +98,8 @@ class Blur(LinearOperator):
         if not 0 < float(values.sum()) < math.inf:
             raise ValueError(f"a PSF needs a positive, finite sum, got {total:g}")
         self.boundary = boundary
+        if boundary == "replicate":
+            self.proximal_iterations += 3
         self._decided: _Decided | None = None
         self.register_buffer("psf", values)
         self.prepare()

@@ -8,9 +8,9 @@ import torch
 from torch import Tensor, nn
 
 from fastreg.kernels.precision import isolated
-from fastreg.models import ModelCard, load, names
+from fastreg.models import ModelCard, load, names, read_card
 from fastreg.parts import build
-from fastreg.priors import Prior, Regularizer
+from fastreg.priors import PRIORS, Prior, Regularizer
 from fastreg.restorer import Restorer
 from fastreg.solvers import SOLVERS, MonotoneForwardBackward
 from fastreg.tasks.settings import Choice
@@ -28,7 +28,7 @@ def descent_choice(task: str, prior: str | Prior = "auto", iterations: int | Non
         A name in `TASKS`.
     prior
         An explicit prior, or the name or file of a model; ``auto`` is the model that ships for the task: one tuned with
-        `MonotoneForwardBackward` if there is one, of these one tuned for the fewest tasks, and the largest.
+        `MonotoneForwardBackward` if there is one, of these the one tuned for the fewest tasks.
     iterations
         Number of steps; from the model card if not given, or 100 if its solver is another one.
 
@@ -86,15 +86,10 @@ class DescentCheck:
 
 
 def _default(task: str) -> Prior:
-    models = [model for name in names() if isinstance(model := load(name), Regularizer)]
-    cards = [(model, model.card) for model in models if model.card is not None and task in model.card.tasks]
+    cards = [card for card in map(read_card, names()) if issubclass(PRIORS[card.kind], Regularizer) and task in card.tasks]
     if not cards:
         raise ValueError(f"no explicit model that ships was tuned for {task}: give one as --prior")
-
-    def order(model: Prior, card: ModelCard) -> tuple[bool, int, int]:
-        return _monotone(card, task) is None, len(card.tasks), -sum(p.numel() for p in model.parameters())
-
-    return min(cards, key=lambda pair: order(*pair))[0]
+    return load(min(cards, key=lambda card: (_monotone(card, task) is None, len(card.tasks))).name)
 
 
 def _monotone(card: ModelCard, task: str) -> dict[str, Any] | None:

@@ -76,6 +76,13 @@ def _random_columns(height: int, width: int, missing: float, generator: torch.Ge
     return {"mask": known.float().expand(height, width)}
 
 
+def _shake(side: int, rows: float, columns: float) -> np.ndarray:
+    """The PSF of a camera that trembles: the time it spends on each pixel of a curved path."""
+    time = np.linspace(0, 1, 4000)
+    path = np.stack([np.sin(rows * time), np.cos(columns * time) * np.cos(time)])
+    return np.histogram2d(*(side * (0.5 + 0.4 * path)), bins=side, range=[[0, side]] * 2)[0]
+
+
 #: Motion of the camera along a diagonal, and along a row.
 _DIAGONAL, _ROW = np.eye(9), np.ones((1, 13))
 
@@ -104,8 +111,10 @@ TASKS: dict[str, Task] = {
                 {"psf": "gaussian:9:1.6", "boundary": "circular"},
                 {"psf": _DIAGONAL, "boundary": "circular"},
                 {"psf": np.ones((9, 9)), "boundary": "circular"},
+                {"psf": _shake(17, 5, 3)},
+                {"psf": _shake(23, 7, 4)},
             ),
-            held_out=({"psf": "gaussian:9:1.2"}, {"psf": _ROW}),
+            held_out=({"psf": "gaussian:9:1.2"}, {"psf": _ROW}, {"psf": _shake(15, 4, 6)}),
         ),
         Task(
             "inpaint",

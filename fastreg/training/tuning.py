@@ -229,7 +229,7 @@ def default_settings(task: str, prior: Prior) -> TaskSettings:
     own = prior.card is not None and task in prior.card.tasks
     if prior.calibrated and not own:
         return TaskSettings([[1.0, 1.0]], 0.0, describe(MonotoneForwardBackward(60)))
-    cards = [prior.card, *(models.load(name).card for name in models.names())]
+    cards = [prior.card, *map(models.read_card, models.names())]
     for tuned in (card.tasks.get(task) for card in cards if card is not None):
         if tuned is not None and tuned.solver is not None:
             needs = solver_of(tuned).needs

@@ -14,7 +14,7 @@ from tests.data import data
 
 SIZE = 80
 #: Noise levels that are reported for each task.
-SIGMAS = {"denoise": (0.1, 0.2), "deblur": (0.03,)}
+SIGMAS = {"denoise": (0.1, 0.2), "deblur": (0.03, 0.1)}
 
 
 def cases() -> list[tuple[str, float, int]]:

@@ -206,6 +206,7 @@ def schedule(
         str | None, typer.Option(metavar="TASK", help="Start from the solver that the model has for another task.")
     ] = None,
     iterations: Annotated[int | None, typer.Option(min=1, help="Steps of the solver; as many as before.")] = None,
+    weights_only: Annotated[bool, typer.Option("--weights-only", help="Leave the noise levels of the solver.")] = False,
     crops: Annotated[int, typer.Option(min=1, help="Held-out photographs to tune on.")] = 4,
     crop: Annotated[int, typer.Option(min=16, help="Side of their central crops in pixels.")] = 96,
     precision: Precision = "ieee",
@@ -235,7 +236,7 @@ def schedule(
         start = tuning.default_settings(solver_of or name, prior)
         if iterations is not None:
             start = tuning.with_setting(start, "iterations", iterations)
-        tuned = tuning.tune_task(prior, name, images, start, precision, typer.echo)
+        tuned = tuning.tune_task(prior, name, images, start, precision, typer.echo, weights_only)
         settings[name], quality[name] = tuned.settings, tuned.measured
     card = dataclasses.replace(card, tasks=settings, measured={**card.measured, "held_out_psnr": quality})
     models.save_card(model, files.output, card)

@@ -21,7 +21,7 @@ from fastreg.restorer import Restorer
 from fastreg.solvers import SOLVERS, MonotoneForwardBackward, Solver
 
 #: Step of a search, in units of the logarithm.
-STEP = 0.4
+STEP = 0.25
 #: How often all weights and settings are searched in turn, where there is more than the weights.
 ROUNDS = 2
 
@@ -129,6 +129,7 @@ def tune(
     held_out: Sequence[LinearOperator] = (),
     precision: str = "ieee",
     report: Report = lambda line: None,
+    weights_only: bool = False,
 ) -> Tuned:
     """Find the weight for each sigma and the settings of the solver with the highest mean PSNR, and the factor for grey images.
 
@@ -149,15 +150,18 @@ def tune(
         Other degradations, to measure the result with.
     report
         Called with a line after each search.
+    weights_only
+        Leave the settings of the solver as they are.
     """
     trial = Trial(prior, solver_of(start), operators, images, precision=precision)
     weights = {sigma: float(start.rule(torch.tensor(sigma, dtype=torch.float64))) for sigma in sigmas}
-    for _ in range(ROUNDS if trial.solver.fitted else 1):
+    fitted = () if weights_only else trial.solver.fitted
+    for _ in range(ROUNDS if fitted else 1):
         for sigma, guess in weights.items():
             weight, best = trial.best_weight(sigma, guess)
             weights[sigma] = _rounded(weight)
             report(f"sigma {sigma:g}: weight {weight:.4g}, {best:.2f} dB on held-out crops")
-        for name in trial.solver.fitted:
+        for name in fitted:
             best = trial.fit_setting(name, weights)
             report(f"{name} {trial.solver.settings[name]:g}: {best:.2f} dB")
     settings = TaskSettings([list(pair) for pair in weights.items()], start.exponent, describe(trial.solver))
@@ -245,6 +249,7 @@ def tune_task(
     start: TaskSettings | None = None,
     precision: str = "ieee",
     report: Report = lambda line: None,
+    weights_only: bool = False,
 ) -> Tuned:
     """Tune a prior for a task at the noise levels, and over the degradations, of its row in `fastreg.tasks.TASKS`.
 
@@ -255,7 +260,7 @@ def tune_task(
     start = start or default_settings(task, prior)
     # for the identity there is no other degradation
     held_out = [] if row.held_out == row.tuned_on else others
-    return tune(prior, start, operators, row.tuned_sigmas, images, held_out, precision, report)
+    return tune(prior, start, operators, row.tuned_sigmas, images, held_out, precision, report, weights_only)
 
 
 def operators_of(task: str, images: Tensor, cases: Sequence[Mapping[str, Any]]) -> list[LinearOperator]:

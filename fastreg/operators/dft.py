@@ -54,12 +54,30 @@ def multiplier(gain: Tensor, fast: bool = True) -> Callable[[Tensor], Tensor]:
     fast
         By fast transforms; else by matrices.
     """
-    if not fast:
-        return lambda x: inverse(*(part * gain for part in transform(x)))
     height, width = gain.shape[-2:]
     # a slice would tie a program with open sizes to those for which it stays inside
-    half = gain.index_select(-1, torch.arange(width // 2 + 1, device=gain.device))
-    return lambda x: torch.fft.irfft2(torch.fft.rfft2(x) * half, s=(height, width))
+    kept = torch.arange(width // 2 + 1, device=gain.device)
+    half = gain.index_select(-1, kept)
+    if fast:
+        return lambda x: torch.fft.irfft2(torch.fft.rfft2(x) * half, s=(height, width))
+    # the frequencies left out are the conjugates of those that count twice
+    once = (kept == 0) | (2 * kept == width)
+    half = half * torch.where(once, 1, 2).to(gain) / (height * width)
+    rows = torch.cat(waves(height, height, gain))
+    columns = torch.cat([wave.index_select(0, kept) for wave in waves(width, width, gain)])
+    count = kept.shape[0]
+
+    def multiply(x: Tensor) -> Tensor:
+        product = rows @ (x @ columns.mT)
+        cosine, sine = product[..., :height, :], product[..., height:, :]
+        real = half * (cosine[..., :count] - sine[..., count:])
+        imaginary = half * (sine[..., :count] + cosine[..., count:])  # with the other sign
+        product = rows @ torch.cat([real, imaginary], -1)
+        cosine, sine = product[..., :height, :], product[..., height:, :]
+        back = torch.cat([cosine[..., :count] + sine[..., count:], cosine[..., count:] - sine[..., :count]], -1)
+        return back @ columns
+
+    return multiply
 
 
 def _orthonormal(size: int, like: Tensor) -> tuple[Tensor, Tensor]:

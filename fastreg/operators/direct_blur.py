@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from torch import Tensor
 
-from fastreg.kernels.blur_gradient import reference
+from fastreg.kernels.blur_gradient import phases
 from fastreg.operators.base import LinearOperator
 from fastreg.operators.blur import Blur
 from fastreg.operators.conjugate_gradients import Map
@@ -22,11 +22,11 @@ class DirectBlur(Blur):
     def forward(self, x: Tensor) -> Tensor:
         """Degrade: convolve with the PSF."""
         self._require(x.shape[-2], x.shape[-1])
-        return reference.blur(x, self.psf.to(x.dtype), self.boundary)
+        return phases.blur(x, self.psf.to(x.dtype), self.boundary)
 
     def adjoint(self, y: Tensor) -> Tensor:
         """Transpose: correlate with the PSF, then fold the margins back."""
-        return reference.adjoint(y, self.psf.to(y.dtype), self.boundary)
+        return phases.adjoint(y, self.psf.to(y.dtype), self.boundary)
 
     def gradient(self, x: Tensor, y: Tensor) -> Tensor:
         """Gradient of half the squared residual, A*(A x - y)."""

@@ -86,7 +86,9 @@ class DescentCheck:
 
 
 def _default(task: str) -> Prior:
-    cards = [card for card in map(read_card, names()) if issubclass(PRIORS[card.kind], Regularizer) and task in card.tasks]
+    cards = [
+        card for card in map(read_card, names()) if issubclass(PRIORS[card.kind], Regularizer) and task in card.tasks
+    ]
     if not cards:
         raise ValueError(f"no explicit model that ships was tuned for {task}: give one as --prior")
     return load(min(cards, key=lambda card: (_monotone(card, task) is None, len(card.tasks))).name)

@@ -79,8 +79,10 @@ def _random_columns(height: int, width: int, missing: float, generator: torch.Ge
 def _shake(side: int, rows: float, columns: float) -> np.ndarray:
     """The PSF of a camera that trembles: the time it spends on each pixel of a curved path."""
     time = np.linspace(0, 1, 4000)
-    path = np.stack([np.sin(rows * time), np.cos(columns * time) * np.cos(time)])
-    return np.histogram2d(*(side * (0.5 + 0.4 * path)), bins=side, range=[[0, side]] * 2)[0]
+    across, down = np.sin(rows * time), np.cos(columns * time) * np.cos(time)
+    edges = np.linspace(0, side, side + 1)
+    taps: np.ndarray = np.histogram2d(side * (0.5 + 0.4 * across), side * (0.5 + 0.4 * down), bins=[edges, edges])[0]
+    return taps
 
 
 #: Motion of the camera along a diagonal, and along a row.

@@ -1,8 +1,7 @@
 """The blur, its adjoint and the gradient of half the squared residual as one convolution with all taps.
 
 Pad, convolve, subtract y, convolve with the mirrored PSF, adjoint of the padding. It works in any floating-point dtype, for every
-boundary rule, with symbolic sizes and without Fourier transforms. The other methods are tested against it, and runtimes without
-Fourier transforms use it.
+boundary rule, with symbolic sizes and without Fourier transforms. The other methods are tested against it.
 """
 
 from __future__ import annotations

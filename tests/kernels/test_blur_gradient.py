@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from fastreg.kernels._triton import available
-from fastreg.kernels.blur_gradient import fourier, plan, reference, shifts, tables, triton_blur
+from fastreg.kernels.blur_gradient import fourier, phases, plan, reference, shifts, tables, triton_blur
 from fastreg.kernels.blur_gradient.geometry import BOUNDARIES, geometry
 
 
@@ -93,6 +93,9 @@ def test_every_way_is_the_reference(
         torch.testing.assert_close(way.adjoint(y, psf), reference.adjoint(y, psf, boundary), rtol=1e-10, atol=1e-10)
         expected = reference.gradient(x, y, psf, boundary)
         torch.testing.assert_close(way.gradient(x, y, psf), expected, rtol=1e-10, atol=1e-10)
+    blurred, back = phases.blur(x, psf, boundary), phases.adjoint(y, psf, boundary)
+    torch.testing.assert_close(blurred, reference.blur(x, psf, boundary), rtol=1e-10, atol=1e-10)
+    torch.testing.assert_close(back, reference.adjoint(y, psf, boundary), rtol=1e-10, atol=1e-10)
 
 
 def test_transforms_of_prime_sides_are_as_exact() -> None:

@@ -1,7 +1,8 @@
-"""The blur as a convolution of one channel with 64: for runtimes whose convolution of one with one is slow.
+"""The blur as a convolution of one channel to 64: for runtimes whose convolution of one with one is slow.
 
-The 8 x 8 pixels of a block of the result are 64 channels, and their PSFs the same one, shifted by up to seven pixels. In ONNX Runtime,
-with a PSF of 25 x 25 pixels, that takes a fifth of the time. Sizes may be symbolic.
+The 8 x 8 pixels of a block of the result are 64 channels, and their PSFs the same one, shifted by up to seven pixels. For a PSF
+of 25 x 25 pixels, 80 blurs of three channels of 192 x 288 take 0.2 s in ONNX Runtime; with blocks of 4 x 4, 0.37 s. Sizes may be
+symbolic.
 """
 
 from __future__ import annotations
@@ -31,9 +32,7 @@ def _correlate(x: Tensor, kernel: Tensor) -> Tensor:
     """The sums over all places at which the kernel ``[h, w]`` lies inside the images ``[B, C, H, W]``."""
     height, width = x.shape[-2] - kernel.shape[0] + 1, x.shape[-1] - kernel.shape[1] + 1
     full = F.pad(x, (0, SIDE - 1, 0, SIDE - 1))  # the last block may reach so far
-    result = F.pixel_shuffle(
-        F.conv2d(full.reshape(-1, 1, *full.shape[-2:]), _shifted(kernel), stride=SIDE), SIDE
-    )
+    result = F.pixel_shuffle(F.conv2d(full.reshape(-1, 1, *full.shape[-2:]), _shifted(kernel), stride=SIDE), SIDE)
     for axis, side in ((-2, height), (-1, width)):
         # a slice would tie a program with open sizes to those for which it stays inside
         result = result.index_select(axis, torch.arange(side, device=x.device))

@@ -32,6 +32,8 @@ SAME = {
     "denoise-unet-gradient": "denoise",
     "denoise-alr": "denoise",
     "denoise-set12-dncnn": "denoise-set12",
+    "super-resolve-2-unrolled": "super-resolve-2",
+    "super-resolve-3-unrolled": "super-resolve-3",
 }
 _SMALL: dict[str, Any] = {"psf": "gaussian:25:1.6", "baseline": "bicubic", "part": 8}
 EXPERIMENTS: dict[str, Experiment] = {
@@ -58,12 +60,13 @@ EXPERIMENTS: dict[str, Experiment] = {
     },
     "inpaint-50": experiment("inpainting, 50 % missing", "inpaint", 0.01, part=8, missing=0.5),
     "inpaint-80": experiment("inpainting, 80 % missing", "inpaint", 0.01, part=8, missing=0.8),
-    "super-resolve-2": experiment(
-        "super-resolution x2, Gaussian of std 1.6", "super-resolve", 0.01, factor=2, **_SMALL
-    ),
-    "super-resolve-3": experiment(
-        "super-resolution x3, Gaussian of std 1.6", "super-resolve", 0.01, factor=3, **_SMALL
-    ),
+    **{
+        f"super-resolve-{factor}{suffix}": experiment(
+            f"super-resolution x{factor}, Gaussian of std 1.6", "super-resolve", 0.01, factor=factor, **_SMALL, **prior
+        )
+        for suffix, prior in (("", {}), ("-unrolled", {"prior": "unet-unrolled-super-resolve"}))
+        for factor in (2, 3)
+    },
     "demosaick": experiment(
         "demosaicking, RGGB, no noise", "demosaick", 0.001, baseline="Malvar", part=8, pattern="rggb"
     ),

@@ -31,7 +31,8 @@ def adjoint(r: Tensor, psf: Tensor, boundary: str) -> Tensor:
 def _correlate(x: Tensor, kernel: Tensor) -> Tensor:
     """The sums over all places at which the kernel ``[h, w]`` lies inside the images ``[B, C, H, W]``."""
     height, width = x.shape[-2] - kernel.shape[0] + 1, x.shape[-1] - kernel.shape[1] + 1
-    full = F.pad(x, (0, SIDE - 1, 0, SIDE - 1))  # the last block may reach so far
+    # the last block may reach so far; and one more, since a program with open sizes is tied to those that are never one
+    full = F.pad(x, (0, 2 * SIDE - 1, 0, 2 * SIDE - 1))
     result = F.pixel_shuffle(F.conv2d(full.reshape(-1, 1, *full.shape[-2:]), _shifted(kernel), stride=SIDE), SIDE)
     for axis, side in ((-2, height), (-1, width)):
         # a slice would tie a program with open sizes to those for which it stays inside

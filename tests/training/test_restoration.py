@@ -124,7 +124,7 @@ def test_a_critic_learns_like_any_prior(method: Unrolled | Equilibrium) -> None:
     """One that takes a noise level, on the same observations before and after."""
     torch.manual_seed(0)
     prior = PatchCritic([(3, 6, 3), (6, 6, 3), (6, 1, 3)], "silu", "replicate", noise_map=True)
-    made = objective(method, prior, "inpaint", rate=4e-3)
+    made = objective(method, prior, "inpaint", rate=4e-3, sigma=(0.01, 0.05))
     level = prior.weights[0][:, 3].detach().clone()
     losses = []
     for budget in (Budget(24), None):

@@ -30,11 +30,11 @@ CONTENDERS: dict[str, tuple[str, str]] = {
     "unet": ("`unet` as it ships (implicit)", "unet"),
     "alr": ("`alr` as it ships (explicit)", "alr"),
     "pretrained": ("least squares, a gradient-step denoiser", "unet-gradient"),
-    "least-squares": ("ELDER, least squares; `unet-gradient-inpaint` ships", "unet-gradient-{}"),
+    "least-squares": ("ELDER, least squares", "unet-gradient-{}"),
     "red": ("ELDER, RED", "red-{}"),
     "sum": ("ELDER, sum", "sum-{}"),
     "implicit": ("equilibrium, implicit", "implicit-{}"),
-    "unrolled": ("unrolled, eight steps; `unet-unrolled-super-resolve` ships", "unrolled-{}"),
+    "unrolled": ("unrolled, eight steps", "unrolled-{}"),
 }
 
 

@@ -30,6 +30,9 @@ START = typer.Argument(
     show_default=False,
 )
 Task = Annotated[str, typer.Option(metavar="NAME", help="The task to learn.", show_default=False)]
+Sigma = Annotated[
+    str | None, typer.Option(metavar="LOW:HIGH", help="Range of the noise level. [default: that of the task]")
+]
 Data = Annotated[Path, typer.Option(help="A folder of clean photographs.")]
 Weight = Annotated[
     float | None, typer.Option(help="First value of the prior's weight. [default: from the model card, else 1]")
@@ -67,6 +70,7 @@ def equilibrium(
         float, typer.Option(help="The solves of the training end when the rms residual is below this.")
     ] = 1e-3,
     limit: Annotated[int, typer.Option(min=1, help="Largest number of steps of these solves.")] = 16,
+    sigma: Sigma = None,
     weight: Weight = None,
     iterations: Iterations = None,
     minutes: Minutes = None,
@@ -97,7 +101,17 @@ def equilibrium(
         RestorationJob(
             files=new_files(output, overwrite or resume),
             method=Equilibrium(exact, steps, step_size, floor, tolerance, limit),
-            recipe=RestorationRecipe(task, crop, batch, rate, warm_up, average, precision, seed),
+            recipe=RestorationRecipe(
+                task,
+                crop,
+                batch,
+                rate,
+                warm_up,
+                average,
+                precision,
+                seed,
+                None if sigma is None else pair("sigma", sigma),
+            ),
             budget=Budget(2000 if iterations is None and minutes is None else iterations, minutes),
             data=data,
             start=start,
@@ -123,9 +137,7 @@ def unrolled(
     ] = "16,32,64",
     blocks: Annotated[int, typer.Option(min=1, help="With --potential: residual blocks per scale.")] = 1,
     steps: Annotated[int, typer.Option(min=1, help="Steps of the solver, each with its own learned numbers.")] = 8,
-    sigma: Annotated[
-        str | None, typer.Option(metavar="LOW:HIGH", help="Range of the noise level. [default: that of the task]")
-    ] = None,
+    sigma: Sigma = None,
     weight: Weight = None,
     iterations: Iterations = None,
     minutes: Minutes = None,
